@@ -415,3 +415,47 @@ async fn an_event_costs_as_many_tries_as_there_are_groups_and_not_as_waiters() {
     let tries = TRIES.load(Ordering::Relaxed);
     assert!(tries <= 9, "{tries}");
 }
+
+#[test]
+fn a_waiter_that_was_refused_for_the_place_of_another_try_is_called_after_that() {
+    use super::{GroupKey, Queue, RefusalScope, Refused};
+    let queue = Queue::default();
+    let join = |route| {
+        let group = GroupKey::new(route, None, std::iter::empty());
+        queue.join(group, 9, None).unwrap()
+    };
+    let refused = |scope, wanted: Option<&str>| Refused {
+        wanted: wanted.map(Into::into),
+        kind: ErrorKind::TooManyTunnels,
+        scope,
+        retry_at: None,
+    };
+    let upstream_is_full = |name| refused(RefusalScope::ThisWaiter, Some(name));
+    let pool_is_full = || refused(RefusalScope::AllWaiters, None);
+    for leaves in [false, true] {
+        let first = join(1);
+        assert!(first.may_try());
+        first.refused(&upstream_is_full("a"));
+        let second = join(2);
+        assert!(first.may_try(), "a newcomer is an event");
+        first.refused(&upstream_is_full("a"));
+        assert!(
+            second.may_try(),
+            "it takes the pool's last place for its try"
+        );
+        // Upstream `a` has room meanwhile.
+        queue.call();
+        assert!(first.may_try());
+        first.refused(&pool_is_full());
+        match leaves {
+            false => second.refused(&upstream_is_full("b")),
+            true => drop(second),
+        }
+        assert!(
+            first.may_try(),
+            "it is called for the place that is free again"
+        );
+        first.refused(&upstream_is_full("a"));
+        assert!(!first.may_try(), "once");
+    }
+}

@@ -26,6 +26,9 @@ pub(super) struct Waiters {
     pub(super) refused_for: Option<ErrorKind>,
     /// Whether that limit concerns all waiters.
     pub(super) are_all_refused: bool,
+    /// Whether a waiter was refused for a limit of all while others were called or trying: a try takes
+    /// room for its time, and may return it.
+    is_room_in_doubt: bool,
 }
 
 #[derive(Debug, Default)]
@@ -164,6 +167,8 @@ impl Waiters {
         let is_called = waiter.state == WaiterState::CalledAgain;
         waiter.state = WaiterState::Waiting;
         self.active = self.active.saturating_sub(1);
+        let was_room_in_doubt = std::mem::take(&mut self.is_room_in_doubt);
+        self.is_room_in_doubt = self.are_all_refused && self.active > 0;
         // The waiter moves to the group of those that need the same.
         let needed = key.refused(refused);
         self.insert(needed.clone(), waiter, refused.is_lasting());
@@ -179,6 +184,9 @@ impl Waiters {
         } else if refused.scope == RefusalScope::ThisWaiter {
             self.call_from(ticket + 1);
         }
+        if was_room_in_doubt {
+            self.call_from(0);
+        }
     }
 
     pub(super) fn leave(&mut self, ticket: u64) {
@@ -186,14 +194,16 @@ impl Waiters {
             return;
         };
         self.count -= 1;
-        if left.state != WaiterState::Waiting {
-            self.active = self.active.saturating_sub(1);
-        }
+        let was_active = left.state != WaiterState::Waiting;
+        self.active -= usize::from(was_active && self.active > 0);
         self.are_all_refused &= self.count > 0;
         // A call goes on to the next waiter; also, the first of a group may have been the only one
         // that waited for a known time.
         if was_first {
             self.call_from(ticket);
+        }
+        if was_active && std::mem::take(&mut self.is_room_in_doubt) {
+            self.call_from(0);
         }
     }
 
