@@ -17,7 +17,10 @@ use crate::{
 };
 
 use super::{
-    member_set::MemberSet, notifier::PoolChange, settings::HealthSettings, state::PoolState,
+    member_set::MemberSet,
+    notifier::PoolChange,
+    settings::{HealthEffect, HealthSettings},
+    state::PoolState,
 };
 
 impl PoolState {
@@ -121,17 +124,17 @@ impl PoolState {
             return false;
         };
         let after = health.tracker.state();
+        let is_dry_run = settings.effect == HealthEffect::ReportOnly;
         member.set_trial_limit(match after {
-            HealthState::HalfOpen { .. } => settings.half_open_limit,
+            HealthState::HalfOpen { .. } if !is_dry_run => settings.half_open_limit,
             _ => 0,
         });
         health
             .probe_times
             .reschedule(&settings.schedule, after, now, random);
         self.waker.reschedule();
-        if let (Some(slow_start), false, true) =
-            (settings.slow_start, was_usable, after.is_usable())
-        {
+        let slow_start = settings.slow_start.filter(|_| !is_dry_run);
+        if let (Some(slow_start), false, true) = (slow_start, was_usable, after.is_usable()) {
             member.begin_slow_start(now, slow_start);
         }
         let cause: Arc<str> = match &transition {

@@ -101,3 +101,22 @@ async fn a_half_open_upstream_that_the_operator_finds_healthy_gets_all_clients()
         assert_eq!(leases.each_ref().map(name), ["a", "a", "a"], "{control:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_of_health_limits_no_half_open_upstream_and_begins_no_slow_start() {
+    let pool = pool(&["a", "b"])
+        .report_health_only()
+        .slow_start(secs(60))
+        .ejection(Ejection::new().jitter(0.0))
+        .balance(First::new())
+        .build();
+    refuse(&pool, "a");
+    sleep(secs(10)).await;
+    assert_eq!(states(&pool)[0], "half-open");
+    let first = kit::lease(&pool).await.unwrap();
+    let second = kit::lease(&pool).await.unwrap();
+    assert_eq!([name(&first), name(&second)], ["a", "a"], "used as ever");
+    accept(&pool, "a");
+    assert_eq!(states(&pool)[0], "healthy");
+    assert!(!kit::member(&pool, "a").is_slow_starting());
+}
