@@ -15,7 +15,6 @@ use crate::{
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance, Candidate},
     upstream::discovery::Discover,
-    upstream::retry::{Cost, Withdrawal},
 };
 
 use super::{
@@ -265,17 +264,6 @@ impl Pool {
     /// Deposits the share of a request whose first attempt has ended.
     pub(crate) fn count_request(&self, now: Instant) {
         self.state.retry_window().deposit(now);
-    }
-
-    /// Withdraws a retry from the budget, if it has enough left.
-    pub(crate) fn withdraw_retry(&self, cost: Cost, now: Instant) -> Option<Withdrawal> {
-        let budget = &self.state.settings().retry_budget;
-        self.state.retry_window().withdraw(budget, cost, now)
-    }
-
-    /// Refunds a retry that was not made.
-    pub(crate) fn refund_retry(&self, withdrawal: Withdrawal) {
-        self.state.retry_window().refund(withdrawal);
     }
 
     /// Returns the header that the policy adds to the response of the picked upstream.

@@ -19,6 +19,7 @@
 //! * `queue` holds the handshakes that wait for a limit;
 //! * `refusal` (pure) explains why no upstream can be leased, `route_gate` holds a route's own limits;
 //! * `lease` counts a tunnel at its upstream and its pool, and reports its events;
+//! * `granted_retry` is refunded to the budget unless it is made;
 //! * `state` is shared by all clones: the member set and its edits, the limiter, the queue;
 //! * `member_set` (pure) is the list of members that picks read, `refresh` replaces it after changes
 //!   of health;
@@ -34,6 +35,7 @@
 mod admission_guard;
 mod builder;
 mod discovery;
+mod granted_retry;
 pub(crate) mod handle;
 mod health;
 mod lease;
@@ -60,6 +62,7 @@ mod tests;
 
 pub use builder::PoolBuilder;
 pub use discovery::{DiscoveryHandle, DiscoveryStatus};
+pub(crate) use granted_retry::GrantedRetry;
 pub(crate) use handle::Pool;
 pub(crate) use lease::Lease;
 pub use settings::OnUpstreamLoss;

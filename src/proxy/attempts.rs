@@ -20,10 +20,10 @@ use crate::{
     http::head::RequestHead,
     http::relay::RelayedBody,
     instant::saturating_add,
-    pool::Lease,
+    pool::{GrantedRetry, Lease},
     upstream::Member,
     upstream::admission::AdmissionKind,
-    upstream::retry::{Cost, Retry, Withdrawal},
+    upstream::retry::{Cost, Retry},
 };
 
 use super::{attempt::Attempt, event_reporter::EventReporter, settings::Settings};
@@ -50,8 +50,8 @@ pub(super) struct Attempts<'a> {
     excluded: usize,
     /// Number of attempts that broke before a byte of a response.
     broken: usize,
-    /// Result of the last attempt, with the budget entry that was drawn for the next one.
-    fallback: Option<(FallbackOutcome, Withdrawal)>,
+    /// Result of the last attempt, with the grant of the next one.
+    fallback: Option<(FallbackOutcome, GrantedRetry<'a>)>,
 }
 
 impl<'a> Attempts<'a> {
@@ -95,12 +95,13 @@ impl<'a> Attempts<'a> {
                 .unwrap_or_else(|_| Err(self.timeout_error())),
         };
         let lease = match (leased, self.fallback.take()) {
-            (Ok(lease), _) => lease,
-            (Err(error), None) => return Err(FallbackOutcome::Error(error)),
-            (Err(_), Some((fallback, entry))) => {
-                self.settings().pool.refund_retry(entry);
-                return Err(fallback);
+            (Ok(lease), None) => lease,
+            (Ok(lease), Some((_, retry))) => {
+                retry.made();
+                lease
             }
+            (Err(error), None) => return Err(FallbackOutcome::Error(error)),
+            (Err(_), Some((fallback, _))) => return Err(fallback),
         };
         let attempt = Attempt {
             lease,
@@ -251,11 +252,11 @@ impl<'a> Attempts<'a> {
         let Some(cost) = cost.filter(|_| self.can_retry(now)) else {
             return Err(fallback);
         };
-        let Some(entry) = self.settings().pool.withdraw_retry(cost, now) else {
+        let Some(retry) = self.settings().pool.grant_retry(cost) else {
             tracing::debug!("no retry: the retry budget is exhausted");
             return Err(fallback);
         };
-        self.fallback = Some((fallback, entry));
+        self.fallback = Some((fallback, retry));
         Ok(())
     }
 

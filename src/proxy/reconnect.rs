@@ -4,11 +4,12 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     error::{Error, ErrorKind},
     http::{handshake::AgreedExtensions, relay::RelayedBody},
+    pool::GrantedRetry,
     task::catch_panics,
     tunnel::{
         Hook, UpstreamContext,
@@ -117,10 +118,11 @@ impl Reconnector {
         occasion: &Occasion,
     ) -> Result<NextLeg, ReattachRefusal> {
         // The first round of a move is no retry: who orders moves chooses their rate.
-        let (left, mut is_free) = match occasion {
-            Occasion::Loss(_) => (None, false),
-            Occasion::Move { from } => (Some(from), true),
+        let left = match occasion {
+            Occasion::Loss(_) => None,
+            Occasion::Move { from } => Some(from),
         };
+        let mut is_free = left.is_some();
         let mut pause = FIRST_PAUSE;
         loop {
             if self.settings.registry.drain_state().is_draining() {
@@ -128,13 +130,12 @@ impl Reconnector {
             }
             // All tunnels of a pool share the budget, so that a lost upstream does not multiply the
             // load of the others.
-            let budget = &self.settings.pool;
-            if std::mem::take(&mut is_free)
-                || budget
-                    .withdraw_retry(Cost::Connect, Instant::now())
-                    .is_some()
-            {
-                if let Some(outcome) = self.round(opening, left).await {
+            let grant = match std::mem::take(&mut is_free) {
+                true => Some(None),
+                false => self.settings.pool.grant_retry(Cost::Connect).map(Some),
+            };
+            if let Some(retry) = grant {
+                if let Some(outcome) = self.round(opening, left, retry).await {
                     return outcome;
                 }
             }
@@ -144,11 +145,12 @@ impl Reconnector {
     }
 
     /// Tries the upstreams that may be used, except the one that is left, once; `None` if none of
-    /// them responded.
+    /// them responded. The first attempt is the retry, if the round is one.
     async fn round(
         &self,
         opening: &Opening,
         left: Option<&Arc<Member>>,
+        retry: Option<GrantedRetry<'_>>,
     ) -> Option<Result<NextLeg, ReattachRefusal>> {
         let path = opening.head.uri.path();
         let reporter = EventReporter::new(Subject::Reattachment, path, Arc::clone(&self.settings));
@@ -156,6 +158,7 @@ impl Reconnector {
         let exchange = Reopening {
             reconnector: self,
             opening,
+            retry,
             outcome: &mut outcome,
         };
         let head = opening.client.request_head(&opening.head);
@@ -181,6 +184,8 @@ impl Reconnector {
 struct Reopening<'a> {
     reconnector: &'a Reconnector,
     opening: &'a Opening,
+    /// Grant of the first attempt, until that begins.
+    retry: Option<GrantedRetry<'a>>,
     outcome: &'a mut Option<Result<NextLeg, ReattachRefusal>>,
 }
 
@@ -193,6 +198,9 @@ impl Exchange for Reopening<'_> {
         attempts: &Attempts<'_>,
         attempt: &mut Attempt,
     ) -> Result<Received<Self>, FailedAttempt> {
+        if let Some(retry) = self.retry.take() {
+            retry.made();
+        }
         let settings = &self.reconnector.settings;
         let response = self.opening.send(settings, attempts, attempt).await;
         match response? {

@@ -351,3 +351,32 @@ impl Observer for Editor {
         assert!(self.0.add(upstream.weight(7)));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_its_client_did_not_wait_for_is_refunded() {
+    use wsplice::{Admission, Upstream};
+    let world = World::of([Does::RefuseConnections, Does::Accept]);
+    let full = Admission::new().max_tunnels(0);
+    let pool = Pool::from_upstreams([
+        Upstream::new("ws://a").unwrap(),
+        Upstream::new("ws://b").unwrap().admission(full),
+    ]);
+    let queue = Duration::from_secs(600);
+    let pool = pool.balance(First::new()).queue(9, queue).build();
+    let proxy = world.proxy(&pool, |layer| layer);
+    let left = pool.retries().left;
+    for _ in 0..5 {
+        let client = tokio::spawn(shake_hands(proxy.clone()));
+        while pool.queue_len() == 0 {
+            tokio::time::sleep(ms(1)).await;
+        }
+        assert_eq!(pool.retries().made, 1, "granted");
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        assert_eq!(pool.retries().made, 0, "refunded");
+        assert!(pool.retries().left >= left);
+        // The health of the upstream that refuses is not the subject.
+        let healthy = wsplice::health::HealthControl::ForcedHealthy;
+        pool.control_health("a:80", healthy);
+    }
+}

@@ -243,6 +243,30 @@ async fn without_another_upstream_in_time_the_tunnel_ends_as_it_would_have() {
 }
 
 #[tokio::test]
+async fn rounds_that_find_no_upstream_to_try_cost_no_retry() {
+    let mut accepting = AcceptingUpstream::start().await;
+    let pool = Pool::new([accepting.url()]).unwrap().build();
+    let within = at_once().within(Duration::from_millis(500));
+    let settings = |layer: ProxyLayer| layer.reattach(within);
+    let proxy = ProxyServer::start(pool.clone(), settings, serve_axum).await;
+    let mut ends = Ends::open(&proxy, &mut accepting).await;
+    pass_both_ways(&mut ends).await;
+    let name = pool.snapshot()[0].name.clone();
+    assert!(pool.drain(&name, OnUpstreamLoss::Leave));
+    let Ends {
+        mut client,
+        upstream,
+    } = ends;
+    drop(upstream);
+    let frame = read_frame(&mut client).await;
+    assert_eq!(frame.close().map(|(code, _)| code), Some(1011));
+    drop(client);
+    let report = proxy.report().await;
+    assert_eq!(report.reattach_refusal, Some(ReattachRefusal::Timeout));
+    assert_eq!(pool.retries().made, 0);
+}
+
+#[tokio::test]
 async fn compressed_messages_are_made_independent_and_then_follow_rfc7692() {
     const DEFLATE: [(&str, &str); 1] = [("sec-websocket-extensions", "permessage-deflate")];
     let mut accepting = AcceptingUpstream::with(&DEFLATE).await;
