@@ -63,9 +63,15 @@ function updateRows(now, next) {
     }
 }
 
+// Seconds until the page asks again after a response that was no stream of events.
+const PAUSE_AFTER_REFUSAL = 5;
+
 let events;
+let nextFollow;
+let isPaused;
 
 function follow() {
+    isPaused = false;
     const query = new URLSearchParams(location.search);
     query.set("view", "events");
     events = new EventSource(`?${query}`);
@@ -76,16 +82,22 @@ function follow() {
     });
     events.addEventListener("error", () => {
         live.textContent = "Connection lost; trying again. The figures are old.";
+        // A browser reconnects by itself unless the response was an error, as of a proxy in between.
+        if (events.readyState === EventSource.CLOSED) {
+            nextFollow = setTimeout(follow, PAUSE_AFTER_REFUSAL * 1000);
+        }
     });
     pause.textContent = "Pause";
 }
 
 pause.hidden = false;
 pause.addEventListener("click", () => {
-    if (events.readyState === EventSource.CLOSED) {
+    if (isPaused) {
         follow();
         live.textContent = "";
     } else {
+        isPaused = true;
+        clearTimeout(nextFollow);
         events.close();
         pause.textContent = "Go on";
         live.textContent = "Paused.";

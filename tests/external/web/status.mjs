@@ -155,6 +155,18 @@ async function byKeyboard(page, gateway) {
   await page.keyboard.press("Enter");
 }
 
+/** A proxy in between answers with an error once, after which a browser does not ask again itself. */
+async function afterARefusal(page, gateway) {
+  const events = /view=events/;
+  await page.route(events, (route) => route.fulfill({ status: 502, body: "no gateway" }));
+  await page.goto(gateway.admin);
+  const lost = page.getByText("Connection lost; trying again.");
+  await lost.waitFor();
+  await page.unroute(events);
+  await lost.waitFor({ state: "detached" });
+  check(true, "after a refusal: the page asks again, and its figures are new");
+}
+
 /** Whether the page is as wide as its window, so that only tables scroll sideways. */
 function fits() {
   return document.documentElement.scrollWidth <= window.innerWidth;
@@ -190,6 +202,7 @@ async function oneOfThreeDown(browser) {
 
   await page.goto(gateway.admin);
   await byKeyboard(page, gateway);
+  await afterARefusal(page, gateway);
   await page.close();
   await withoutScript(gateway);
   sockets.forEach((socket) => socket.close());
