@@ -57,7 +57,7 @@ impl Connections {
             open: _open,
         } = accepted;
         let mut shutdown = self.shutdown.clone();
-        let draining = pin!(shutdown.draining());
+        let mut draining: Draining<'_> = pin!(shutdown.draining());
         match stream {
             Stream::Tcp(mut tcp, peer) => {
                 let mut client = ClientInfo::from(peer);
@@ -65,12 +65,14 @@ impl Connections {
                     client = tcp.local_addr().map_or(client, |it| client.with_local(it));
                 }
                 if let Some(accept) = &self.proxy_protocol {
-                    client = match accept.read_header(&mut tcp, client).await {
-                        Ok(client) => client,
-                        Err(error) => {
+                    let header = accept.read_header(&mut tcp, client);
+                    client = match unless_draining(&mut draining, header).await {
+                        Some(Ok(client)) => client,
+                        Some(Err(error)) => {
                             tracing::debug!(%peer, %error, "a connection has no PROXY protocol header");
                             return;
                         }
+                        None => return,
                     };
                 }
                 match &self.tls {
@@ -97,17 +99,14 @@ impl Connections {
         arrival: Arrival,
         mut draining: Draining<'_>,
     ) {
-        let read = tokio::select! {
-            biased;
-            read = preface::read_partial(&mut tcp, self.serving.header_timeout) => read,
-            () = &mut draining => return,
-        };
-        let read = match read {
-            Ok(read) => read,
-            Err(error) => {
+        let read = preface::read_partial(&mut tcp, self.serving.header_timeout);
+        let read = match unless_draining(&mut draining, read).await {
+            Some(Ok(read)) => read,
+            Some(Err(error)) => {
                 tracing::debug!(peer = ?client.peer(), %error, "a client sent no request");
                 return;
             }
+            None => return,
         };
         if read.is_empty() {
             return self.serve_stream(tcp, client, arrival, draining).await;
@@ -153,11 +152,14 @@ impl Connections {
         stream: S,
         client: ClientInfo,
         arrival: Arrival,
-        draining: Draining<'_>,
+        mut draining: Draining<'_>,
     ) where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream, &self.turns)).await;
+        let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream, &self.turns));
+        let Some(handshake) = unless_draining(&mut draining, handshake).await else {
+            return;
+        };
         let peer = client.peer();
         match handshake {
             Ok(Ok(stream)) => {
@@ -190,6 +192,19 @@ impl Connections {
         connection::serve(
             stream, protocol, client, arrival, serving, shutdown, draining,
         )
+    }
+}
+
+/// Awaits what precedes a connection's first request; `None` if the gateway drains before it is over. A
+/// client that is silent then does not delay the drain.
+async fn unless_draining<T>(
+    draining: &mut Draining<'_>,
+    part: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        output = part => Some(output),
+        () = draining => None,
     }
 }
 

@@ -364,6 +364,25 @@ async fn handshakes_wait_for_their_turns() {
     client.read_u8().await.unwrap();
 }
 
+#[tokio::test]
+async fn clients_that_are_silent_before_their_request_do_not_delay_a_drain() {
+    let identity = Identity::new();
+    let hello = identity.hello();
+    for (args, said) in [
+        (&[][..], &b""[..]),
+        (&[], &hello),
+        (&["--accept-proxy-protocol=127.0.0.0/8"], b""),
+    ] {
+        let gateway = identity.gateway(args).await;
+        let _silent = stalled(3, https(&gateway), said).await;
+        let _silent = stalled(3, gateway.http, b"").await;
+        gateway.stop.send(()).await.unwrap();
+        let exit = timeout(SOON, gateway.exit).await;
+        let exit = exit.unwrap_or_else(|_| panic!("{args:?}: the drain waits for {said:?}"));
+        assert_eq!(exit.unwrap().unwrap(), Exit::Drained);
+    }
+}
+
 /// Longer than any wait of the gateway.
 const LONG: Duration = Duration::from_secs(60);
 
