@@ -1,7 +1,9 @@
 //! Events of handshakes, forwarded requests, tunnels and upstreams.
 //!
 //! [`Observer`] is the trait to implement, and
-//! [`ProxyLayer::observer`](crate::ProxyLayer::observer) takes it. Its methods get these types.
+//! [`ProxyLayer::observer`](crate::ProxyLayer::observer) takes it, or
+//! [`Pool::attach_observer`](crate::Pool::attach_observer) for the events of a pool alone. Its methods get
+//! these types.
 //!
 //! | you want to know | take |
 //! |---|---|

@@ -22,6 +22,13 @@ use super::info::{MembershipChange, QueueWait, RequestInfo, UpstreamInfo};
 /// send into a channel. No lock is held meanwhile, and the changes of an upstream come in the order
 /// in which they happened. Arguments never contain a key, a cookie, a token or a payload.
 ///
+/// Handshakes, requests and tunnels are reported to the observers of their layer. What belongs to a pool
+/// is reported to the observers of every layer of the pool, whichever layer had a part in it:
+/// [`handshake_queued`](Self::handshake_queued), [`health_changed`](Self::health_changed),
+/// [`probe_finished`](Self::probe_finished), [`upstream_changed`](Self::upstream_changed) and
+/// [`discovery_failed`](Self::discovery_failed). To count it once for all layers, attach an observer
+/// [to the pool](crate::Pool::attach_observer).
+///
 /// A panic in a method that a tunnel calls is caught and logged, and ends no tunnel.
 /// [`tunnel_closed`](Self::tunnel_closed) and [`handshake_failed`](Self::handshake_failed) may be
 /// called while a task is dropped, perhaps with its runtime: they may neither wait nor spawn.
@@ -70,8 +77,9 @@ pub trait Observer: Send + Sync {
         let _ = (handshake, attempt);
     }
 
-    /// A handshake left its pool's queue, with an upstream or without; those that found room at once
-    /// were not in it. Not called for a client that left meanwhile.
+    /// A handshake of any layer of the pool left the pool's queue, or that of its route, with an upstream
+    /// or without; those that found room at once were not in it. Not called for a client that left
+    /// meanwhile.
     fn handshake_queued(&self, wait: &QueueWait<'_>) {
         let _ = wait;
     }

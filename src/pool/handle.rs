@@ -203,6 +203,57 @@ impl Pool {
         discovery::follow(&self.state, Box::new(source))
     }
 
+    /// Returns whether both handles are of the same pool, as those of all clones are, and those of the
+    /// layers that were given it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use wsplice::{Pool, ProxyLayer};
+    ///
+    /// let chat = Pool::new(["ws://10.0.0.1:8080"])?.build();
+    /// let layer = ProxyLayer::new(chat.clone());
+    /// assert!(layer.pool().same_pool(&chat));
+    /// assert!(!Pool::new(["ws://10.0.0.1:8080"])?.build().same_pool(&chat));
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    #[must_use]
+    pub fn same_pool(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
+    /// Attaches an observer of the pool alone: of the health, the probes and the changes of its
+    /// upstreams, of the failures of its source, and of the waits in its queue.
+    ///
+    /// An observer of a [layer](crate::ProxyLayer::observer) is attached to the layer's pool too, so one
+    /// that is given to several layers of a pool gets each event of the pool several times. An observer
+    /// that is attached here gets it once.
+    ///
+    /// The pool does not keep the observer, which gets events for as long as its owner has it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use wsplice::{Observer, Pool, health::HealthTransition, observe::UpstreamInfo};
+    ///
+    /// struct PrintHealth;
+    ///
+    /// impl Observer for PrintHealth {
+    ///     fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
+    ///         println!("{}: {transition}", upstream.name);
+    ///     }
+    /// }
+    ///
+    /// let chat = Pool::new(["ws://10.0.0.1:8080"])?.build();
+    /// let observer: Arc<dyn Observer> = Arc::new(PrintHealth);
+    /// chat.attach_observer(&observer);
+    /// # Ok::<(), wsplice::connect::InvalidAddress>(())
+    /// ```
+    pub fn attach_observer(&self, observer: &Arc<dyn Observer>) {
+        self.state.attach_observer(observer);
+    }
+
     /// Returns the number of upstreams.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -254,11 +305,6 @@ impl Pool {
     /// that ends, another may go on.
     pub(crate) fn ensure_monitor(&self) {
         ensure_monitor(&self.state);
-    }
-
-    /// Reports changes of upstreams to this observer, for as long as it lives.
-    pub(crate) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
-        self.state.attach_observer(observer);
     }
 
     /// Deposits the share of a request whose first attempt has ended.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::task::JoinSet;
-use wsplice::{Admission, Pool, ProxyLayer, Upstream, frame::CloseCode, pool::OnUpstreamLoss};
+use wsplice::{
+    Admission, Pool, ProxyLayer, Upstream, balance::First, frame::CloseCode, pool::OnUpstreamLoss,
+};
 
 use crate::support::{
     axum_upstream, frames,
@@ -47,6 +49,18 @@ async fn edits_take_effect_at_once_and_an_identical_set_is_none() {
     assert_eq!(status(&server).await, 503);
     assert!(pool.add(of(&b)));
     assert_eq!(status(&server).await, 101);
+}
+
+#[test]
+fn the_pool_of_a_layer_with_a_policy_and_limits_of_its_own_is_still_the_same() {
+    let pool = Pool::new(["ws://a:80"]).unwrap().build();
+    let layer = ProxyLayer::new(pool.clone())
+        .balance(First::new())
+        .admission(Admission::new().max_tunnels(1));
+    assert!(layer.pool().same_pool(&pool));
+    assert!(pool.same_pool(&layer.clone().pool()));
+    let namesake = Pool::new(["ws://a:80"]).unwrap().build();
+    assert!(!namesake.same_pool(&pool));
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ impl<T> ProxyLayer<T> {
     }
 
     /// Adds an observer of handshakes, requests, tunnels and upstreams, beside those that were added
-    /// before. Wrap it in an `Arc` to keep a handle.
+    /// before. Wrap it in an `Arc` to keep a handle. Clones of the layer have the same observer.
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         self.pool().attach_observer(&observer);
