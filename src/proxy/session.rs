@@ -108,7 +108,7 @@ impl Session {
         }
         let guard = self
             .settings
-            .registry
+            .tunnels
             .enter(Some(member.open_tunnels()), info);
         self.lease.close_if_lost(guard.entry());
         RegisteredSession {

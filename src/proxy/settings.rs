@@ -24,7 +24,11 @@ use crate::{
     observe::Observer,
     pool::Pool,
     task::catch_panic,
-    tunnel::{TcpFallback, TunnelConfig, reattach::Reattach, registry::Registry},
+    tunnel::{
+        TcpFallback, TunnelConfig,
+        reattach::Reattach,
+        registry::{LayerTunnels, Registry},
+    },
     upstream::retry::Retry,
 };
 
@@ -64,6 +68,8 @@ pub(super) struct Settings {
     pub(super) uses_original_uri: bool,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) registry: Registry,
+    /// The layer's part of the registry.
+    pub(super) tunnels: LayerTunnels,
 }
 
 /// Settings for forwarding, and the idle connections.
@@ -110,8 +116,10 @@ pub(super) struct Timeouts {
 
 impl Settings {
     pub(super) fn new(pool: Pool) -> Self {
+        let registry = Registry::new();
         let mut settings = Self {
-            registry: Registry::new(),
+            tunnels: registry.add_layer(),
+            registry,
             pool,
             matcher: None,
             origins: None,

@@ -16,7 +16,7 @@ use wsplice::{
     RequestOptions, TunnelConfig,
     frame::{CloseCode, CloseFrame},
     proxy::{Proxy, UpgradeRequired},
-    tunnel::TunnelEnd,
+    tunnel::{TunnelEnd, registry::LayerTunnels},
 };
 
 use super::{
@@ -245,6 +245,28 @@ async fn layers_with_one_registry_have_one_list_and_one_drain() {
     let (drained, ()) = tokio::join!(drain.run(), read);
     assert_eq!(drained.closed + drained.aborted, 2);
     assert_eq!(shake_hands(chat).await.status, 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_with_one_registry_count_their_own_tunnels_and_those_of_their_clones() {
+    let registry = Registry::new();
+    let world = World::of([Does::Accept]);
+    let layer = || {
+        let layer = ProxyLayer::new(world.pool().build()).connector(world.clone());
+        layer.with_registry(&registry)
+    };
+    let (chat, feed) = (layer(), layer());
+    // A setting of its own makes a clone no other layer.
+    let clone = chat.clone().max_lifetime(secs(600));
+    let mut open = Vec::new();
+    for layer in [&chat, &clone, &feed] {
+        open.push(shake_hands(layer.clone().into_service()).await);
+    }
+    let tunnels = [&chat, &clone, &feed].map(ProxyLayer::tunnels);
+    assert!(tunnels[0].same_layer(&tunnels[1]));
+    assert!(!tunnels[0].same_layer(&tunnels[2]));
+    let counts = tunnels.each_ref().map(LayerTunnels::count);
+    assert_eq!((counts, registry.count()), ([2, 2, 1], 3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -141,6 +141,7 @@ fn types_of_tunnel_reattach() {
 fn types_of_tunnel_registry() {
     are_debug_send_sync![
         wsplice::tunnel::registry::DirectionTraffic,
+        wsplice::tunnel::registry::LayerTunnels,
         wsplice::tunnel::registry::LegStatus,
         wsplice::tunnel::registry::Traffic,
         wsplice::tunnel::registry::TunnelStatus,

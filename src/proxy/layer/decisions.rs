@@ -138,10 +138,11 @@ impl<T> ProxyLayer<T> {
     }
 
     /// Lists the layer's tunnels in this registry, in place of one of its own, so that several layers
-    /// are one to an operator: one list, one drain.
+    /// are one to an operator: one list, one drain. What each of them carries is in its
+    /// [`tunnels`](Self::tunnels).
     ///
-    /// Handles that [`registry`](Self::registry) and [`drain`](Self::drain) returned before are those
-    /// of the former registry.
+    /// Handles that [`registry`](Self::registry), [`tunnels`](Self::tunnels) and [`drain`](Self::drain)
+    /// returned before are those of the former registry.
     ///
     /// # Examples
     ///
@@ -157,6 +158,9 @@ impl<T> ProxyLayer<T> {
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
     pub fn with_registry(self, registry: &Registry) -> Self {
-        self.with(|settings| settings.registry = registry.clone())
+        self.with(|settings| {
+            settings.registry = registry.clone();
+            settings.tunnels = registry.add_layer();
+        })
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     proxy::settings::{Forward, Settings},
     proxy::terminal::UpgradeRequired,
     tunnel::drain::Drain,
-    tunnel::registry::Registry,
+    tunnel::registry::{LayerTunnels, Registry},
 };
 
 /// Layer that proxies WebSockets to a pool of upstreams, and passes other requests to the inner
@@ -171,6 +171,13 @@ impl<T> ProxyLayer<T> {
     #[must_use]
     pub fn registry(&self) -> Registry {
         self.settings.registry.clone()
+    }
+
+    /// Returns the tunnels of this layer and its clones alone: a part of the registry, which other
+    /// layers may [share](Self::with_registry).
+    #[must_use]
+    pub fn tunnels(&self) -> LayerTunnels {
+        self.settings.tunnels.clone()
     }
 
     /// Returns the handle for a graceful shutdown of all tunnels.

@@ -1,6 +1,6 @@
 //! Guard that keeps a tunnel in its registry.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use crate::{lock::lock, tunnel::info::TunnelInfo};
 
@@ -8,28 +8,28 @@ use super::{
     command::Revocable,
     entry::{Departure, Entry},
     group::TunnelGroup,
-    shared::Shared,
+    part::Part,
 };
 
 /// A tunnel's place in the registry and in its owner's group.
 ///
 /// Dropping the guard marks the report of the tunnel as made; drains wait for that.
 pub(crate) struct RegistryGuard {
-    /// Of the registry; `None` for a tunnel that no registry lists.
-    registry: Option<Arc<Shared>>,
+    /// Of a registry; `None` for a tunnel that no registry lists.
+    part: Option<Arc<Part>>,
     owner: Option<Arc<TunnelGroup>>,
     entry: Arc<Entry>,
 }
 
 impl RegistryGuard {
-    /// The guard of a tunnel that was entered in the registry, and added to its owner's group.
+    /// The guard of a tunnel that was entered in this part of a registry, and added to its owner's group.
     pub(super) const fn listed(
-        registry: Arc<Shared>,
+        part: Arc<Part>,
         owner: Option<Arc<TunnelGroup>>,
         entry: Arc<Entry>,
     ) -> Self {
         Self {
-            registry: Some(registry),
+            part: Some(part),
             owner,
             entry,
         }
@@ -38,7 +38,7 @@ impl RegistryGuard {
     /// Returns the guard of a tunnel that no registry lists; commands still reach it.
     pub(crate) fn unlisted(info: TunnelInfo) -> Self {
         Self {
-            registry: None,
+            part: None,
             owner: None,
             entry: Arc::new(Entry::new(info)),
         }
@@ -73,11 +73,11 @@ impl RegistryGuard {
         if !self.entry.set_over(departure) {
             return;
         }
-        if let Some(shared) = &self.registry {
-            shared.open.fetch_sub(1, Ordering::AcqRel);
+        if let Some(part) = &self.part {
+            part.table().count_over();
             let info = self.entry.info();
             if let Some(at) = info.deadline() {
-                shared.deadlines.remove(at, info.id);
+                part.shared().deadlines.remove(at, info.id);
             }
         }
         if let Some(group) = &self.owner {
@@ -92,13 +92,13 @@ impl Drop for RegistryGuard {
         if !self.entry.is_over() {
             self.leave(Departure::Cut);
         }
-        if let Some(shared) = &self.registry {
-            let mut departed = lock(&shared.departed);
+        if let Some(part) = &self.part {
+            let mut departed = lock(&part.shared().departed);
             departed.ended += 1;
             departed.cut += usize::from(self.entry.was_cut());
             drop(departed);
             // Last: a drain that finds no tunnel left counts them.
-            shared.table.retire(&self.entry);
+            part.table().retire(&self.entry);
         }
         self.entry.set_ended();
     }

@@ -1,31 +1,21 @@
 //! The registry.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    error::Side,
-    frame::CloseFrame,
-    instant::saturating_add,
-    lock::lock,
-    task,
-    tunnel::info::TunnelInfo,
-    tunnel::report::{Timer, TunnelEnd},
-};
+use crate::{frame::CloseFrame, instant::saturating_add, lock::lock, tunnel::info::TunnelInfo};
 
 use super::{
     command::{Command, Revocable},
-    deadlines::WatchState,
     drain_state::DrainState,
+    entrance::enter,
     entry::Entry,
     group::TunnelGroup,
     guard::RegistryGuard,
+    layer_tunnels::LayerTunnels,
     move_order::MoveOrder,
+    part::Part,
     shared::{Departed, Shared},
     status::{Traffic, TunnelStatus},
 };
@@ -55,7 +45,8 @@ use super::{
 /// ```
 #[derive(Clone, Default)]
 pub struct Registry {
-    shared: Arc<Shared>,
+    /// The part of the tunnels that the host runs by itself; it leads to the others.
+    host: Arc<Part>,
 }
 
 impl Registry {
@@ -68,7 +59,7 @@ impl Registry {
     /// Returns the number of open tunnels.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.shared.open.load(Ordering::Acquire)
+        self.shared().tables.open()
     }
 
     /// Returns every open tunnel with its figures, in no particular order.
@@ -86,12 +77,16 @@ impl Registry {
     /// The sum takes time in proportion to the open tunnels, some microseconds for a thousand.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        self.shared.table.traffic()
+        self.shared().tables.traffic()
     }
 
     /// Closes the tunnel with this number; returns false if it is not open.
     pub fn close(&self, id: u64, frame: CloseFrame) -> bool {
-        let open = self.shared.table.get(id).filter(|entry| !entry.is_over());
+        let open = self
+            .shared()
+            .tables
+            .get(id)
+            .filter(|entry| !entry.is_over());
         open.is_some_and(|entry| {
             entry.send_command(Command::requested(frame, None));
             true
@@ -238,7 +233,7 @@ impl Registry {
 
     /// Returns the entries of the tunnels with this key that are not over.
     pub(crate) fn open_with_key(&self, key: &str) -> Vec<Arc<Entry>> {
-        let mut entries = self.shared.table.with_key(key);
+        let mut entries = self.shared().tables.with_key(key);
         entries.retain(|entry| !entry.is_over());
         entries
     }
@@ -246,78 +241,40 @@ impl Registry {
     /// Returns the entries at this moment, shard by shard, also those of tunnels that are over and
     /// have not been reported yet.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
-        self.shared.table.all()
+        self.shared().tables.all()
     }
 
     /// Returns how many tunnels have ended and been reported so far.
     pub(crate) fn departed(&self) -> Departed {
-        *lock(&self.shared.departed)
+        *lock(&self.shared().departed)
     }
 
     /// Whether both are one registry.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(self.shared(), other.shared())
     }
 
     pub(crate) fn drain_state(&self) -> &Arc<DrainState> {
-        &self.shared.drain
+        &self.shared().drain
     }
 
-    /// Lists a tunnel, also among those of its owner, until the guard is dropped. It gets a number.
-    ///
-    /// While the registry is being drained, the tunnel is closed at once: the drain may have begun
-    /// during the tunnel's handshake.
+    /// Adds a layer, which enters its tunnels by what is returned.
+    pub(crate) fn add_layer(&self) -> LayerTunnels {
+        LayerTunnels::new(Part::new(Arc::clone(self.shared())))
+    }
+
+    /// Lists a tunnel of no layer, also among those of its owner, until the guard is dropped. It gets
+    /// a number.
     pub(crate) fn enter(
         &self,
         owner: Option<&Arc<TunnelGroup>>,
-        mut info: TunnelInfo,
+        info: TunnelInfo,
     ) -> RegistryGuard {
-        let id = lock(&self.shared.ids).next();
-        info.id = id;
-        let entry = Arc::new(Entry::new(info));
-        if let Some(group) = owner {
-            entry.set_slot(group.add(&entry));
-        }
-        self.shared.table.insert(&entry);
-        self.shared.open.fetch_add(1, Ordering::AcqRel);
-        if let Some(frame) = self.shared.drain.close_frame() {
-            let close = Command::Close {
-                frame,
-                end: TunnelEnd::Drained,
-                at: None,
-                until: None,
-            };
-            entry.send_revocable(close, Revocable::ByResume);
-            // A resume in between has found nothing to call off.
-            if !self.shared.drain.is_draining() {
-                entry.cancel_revocable(Revocable::ByResume);
-            }
-        }
-        if let Some(at) = entry.info().deadline() {
-            self.watch_deadline(at, id);
-        }
-        RegistryGuard::listed(Arc::clone(&self.shared), owner.cloned(), entry)
+        enter(&self.host, owner, info)
     }
 
-    /// Has the tunnel closed at its deadline.
-    fn watch_deadline(&self, at: Instant, id: u64) {
-        if self.shared.deadlines.add(at, id) == WatchState::Running {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        task::spawn(async move {
-            let close = |id| {
-                if let Some(entry) = shared.table.get(id) {
-                    entry.send_command(Command::Close {
-                        frame: entry.info().deadline_frame(),
-                        end: TunnelEnd::Timeout(Timer::Deadline, Side::Proxy),
-                        at: None,
-                        until: None,
-                    });
-                }
-            };
-            shared.deadlines.watch(close).await;
-        });
+    fn shared(&self) -> &Arc<Shared> {
+        self.host.shared()
     }
 }
 

@@ -1,13 +1,12 @@
-//! State of a registry, which its clones and the guards of its tunnels share.
+//! State of a registry, which its clones, its layers and the guards of its tunnels share.
 
-use std::sync::{Arc, Mutex, atomic::AtomicUsize};
+use std::sync::{Arc, Mutex};
 
-use super::{deadlines::Deadlines, drain_state::DrainState, ids::Ids, table::Table};
+use super::{deadlines::Deadlines, drain_state::DrainState, ids::Ids, tables::Tables};
 
 pub(super) struct Shared {
     pub(super) ids: Mutex<Ids>,
-    pub(super) open: AtomicUsize,
-    pub(super) table: Table,
+    pub(super) tables: Tables,
     pub(super) departed: Mutex<Departed>,
     pub(super) deadlines: Deadlines,
     pub(super) drain: Arc<DrainState>,
@@ -24,11 +23,10 @@ pub(crate) struct Departed {
 impl Default for Shared {
     fn default() -> Self {
         let ids = Ids::default();
-        let table = Table::new(ids.first());
+        let tables = Tables::new(ids.first());
         Self {
             ids: Mutex::new(ids),
-            open: AtomicUsize::default(),
-            table,
+            tables,
             departed: Mutex::default(),
             deadlines: Deadlines::default(),
             drain: Arc::default(),

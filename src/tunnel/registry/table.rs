@@ -1,10 +1,13 @@
-//! The entries of a registry.
+//! The entries of a part of a registry.
 
 use std::{
     borrow::Borrow,
     collections::HashSet,
     hash::{BuildHasher, Hash, Hasher, RandomState},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::lock::lock;
@@ -15,9 +18,11 @@ use super::{entry::Entry, ids::FromFirst, key_index::KeyIndex, status::Traffic};
 /// or close meanwhile, and only for the time of copying some pointers.
 const SHARDS: usize = 16;
 
-/// The entries of a registry by the numbers and by the keys of their tunnels, and the traffic of the
-/// tunnels that are no longer among them.
+/// The entries of a part of a registry by the numbers and by the keys of their tunnels, and the traffic
+/// of the tunnels that are no longer among them.
 pub(super) struct Table {
+    /// Number of tunnels that are not over.
+    open: AtomicUsize,
     shards: [Mutex<Shard>; SHARDS],
     /// Of keys. Clients may have a part in these, so the hash is not one that can be predicted.
     hasher: RandomState,
@@ -64,11 +69,13 @@ impl Table {
             past: Traffic::default(),
         };
         Self {
+            open: AtomicUsize::new(0),
             shards: std::array::from_fn(|_| Mutex::new(shard())),
             hasher: RandomState::new(),
         }
     }
 
+    /// Adds the entry of a tunnel, which is open.
     pub(super) fn insert(&self, entry: &Arc<Entry>) {
         let (id, hash) = (entry.info().id, self.hash_of_key(entry));
         let mut shard = self.shard(id);
@@ -76,6 +83,18 @@ impl Table {
             shard.keys.add(hash, id);
         }
         shard.entries.insert(ById(Arc::clone(entry)));
+        drop(shard);
+        self.open.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Counts an open tunnel as over; its entry stays.
+    pub(super) fn count_over(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Returns the number of tunnels that are not over.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
     }
 
     /// Removes the entry of a tunnel that has ended.

@@ -18,7 +18,7 @@ fn info() -> TunnelInfo {
 /// The numbers of the tunnels in a new registry, counted from its first.
 fn ids(tunnels: usize) -> Vec<u64> {
     let registry = Registry::new();
-    let first = lock(&registry.shared.ids).first();
+    let first = lock(&registry.shared().ids).first();
     let _open: Vec<_> = (0..tunnels).map(|_| registry.enter(None, info())).collect();
     registry
         .list()
