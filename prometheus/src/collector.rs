@@ -33,14 +33,16 @@ impl Scrape {
 
     fn figures(&self) -> Figures {
         let mut figures = Figures::new();
-        let (present, past) = {
+        let (present, past, series) = {
             let layers = self.shared.layers();
-            (layers.present.clone(), layers.past.clone())
+            let (past, series) = (layers.past.clone(), layers.series.clone());
+            (layers.present.clone(), past, series)
         };
         let now = Instant::now();
-        for layer in &present {
-            layer.forget_departed(&self.shared.set, now);
-            let watched = layer.watched();
+        for series in series.values() {
+            series.forget_departed(now);
+        }
+        for watched in &present {
             let figures = figures.entry(Arc::clone(&watched.name)).or_default();
             watched.add_to(figures);
         }

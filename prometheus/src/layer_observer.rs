@@ -14,7 +14,7 @@ use wsplice::{
 
 use crate::{
     labels,
-    layer::Layer,
+    series::Series,
     shared::Shared,
     watched::{DIRECTIONS, Watched},
 };
@@ -23,49 +23,54 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct LayerObserver {
     shared: Arc<Shared>,
-    layer: Arc<Layer>,
+    series: Arc<Series>,
+    watched: Arc<Watched>,
 }
 
 impl LayerObserver {
     pub(crate) fn new(shared: Arc<Shared>, watched: Watched) -> Self {
-        let layer = shared.add(watched);
-        Self { shared, layer }
+        let watched = Arc::new(watched);
+        Self {
+            series: shared.add(&watched),
+            shared,
+            watched,
+        }
     }
 
     fn add_tunnel(&self, upstream: &str) {
-        self.layer.add_tunnel(upstream);
-        let key = self.layer.of_upstream(Some(upstream), []);
-        self.shared.set.tunnels.inc(key);
+        self.series.add_tunnel(upstream);
+        let key = self.series.of_upstream(Some(upstream), []);
+        self.series.set.tunnels.inc(key);
     }
 
     fn remove_tunnel(&self, upstream: &str) {
-        let key = self.layer.of_upstream(Some(upstream), []);
-        self.shared.set.tunnels.dec(key);
-        self.layer.remove_tunnel(upstream);
+        let key = self.series.of_upstream(Some(upstream), []);
+        self.series.set.tunnels.dec(key);
+        self.series.remove_tunnel(upstream);
     }
 
     fn handshake(&self, info: &RequestInfo<'_>, outcome: &'static str, status: &'static str) {
-        let set = &self.shared.set;
+        let set = &self.series.set;
         set.handshakes
-            .inc(self.layer.of_upstream(info.upstream, [outcome, status]));
+            .inc(self.series.of_upstream(info.upstream, [outcome, status]));
         set.handshake_duration
-            .observe(self.layer.of_pool([outcome]), info.elapsed);
+            .observe(self.series.of_pool([outcome]), info.elapsed);
         self.connected(info);
     }
 
     fn request(&self, info: &RequestInfo<'_>, outcome: &'static str, status: &'static str) {
-        let set = &self.shared.set;
+        let set = &self.series.set;
         set.requests
-            .inc(self.layer.of_upstream(info.upstream, [outcome, status]));
+            .inc(self.series.of_upstream(info.upstream, [outcome, status]));
         set.request_duration
-            .observe(self.layer.of_pool([outcome]), info.elapsed);
+            .observe(self.series.of_pool([outcome]), info.elapsed);
         self.connected(info);
     }
 
     fn connected(&self, info: &RequestInfo<'_>) {
         if let Some(connect) = info.connect {
-            let histogram = &self.shared.set.connect_duration;
-            histogram.observe(self.layer.of_pool([]), connect);
+            let histogram = &self.series.set.connect_duration;
+            histogram.observe(self.series.of_pool([]), connect);
         }
     }
 
@@ -78,10 +83,10 @@ impl LayerObserver {
             ErrorKind::TooManyHandshakesForKey => "handshakes_for_key",
             _ => return,
         };
-        self.shared
+        self.series
             .set
             .limits_reached
-            .inc(self.layer.of_pool([limit]));
+            .inc(self.series.of_pool([limit]));
     }
 
     fn frames(&self, direction: &'static str, stats: &DirectionStats) {
@@ -96,8 +101,8 @@ impl LayerObserver {
             ("reserved", frames.reserved),
         ] {
             if count > 0 {
-                let key = self.layer.of_pool([direction, opcode]);
-                self.shared.set.closed_tunnel_frames.add(key, count);
+                let key = self.series.of_pool([direction, opcode]);
+                self.series.set.closed_tunnel_frames.add(key, count);
             }
         }
     }
@@ -115,23 +120,23 @@ impl Observer for LayerObserver {
     fn handshake_rejected(&self, handshake: &RequestInfo<'_>, error: &Error) {
         self.handshake(handshake, "rejected", "");
         let key = self
-            .layer
+            .series
             .of_upstream(handshake.upstream, [error.kind().as_str()]);
-        self.shared.set.handshake_errors.inc(key);
+        self.series.set.handshake_errors.inc(key);
         self.limit_of(error);
     }
 
     fn handshake_failed(&self, handshake: &RequestInfo<'_>, error: &Error) {
         self.handshake(handshake, "failed", "");
         let key = self
-            .layer
+            .series
             .of_upstream(handshake.upstream, [error.kind().as_str()]);
-        self.shared.set.handshake_errors.inc(key);
+        self.series.set.handshake_errors.inc(key);
     }
 
     fn handshake_retried(&self, handshake: &RequestInfo<'_>, _attempt: usize) {
-        let key = self.layer.of_upstream(handshake.upstream, ["handshake"]);
-        self.shared.set.retries.inc(key);
+        let key = self.series.of_upstream(handshake.upstream, ["handshake"]);
+        self.series.set.retries.inc(key);
     }
 
     fn handshake_queued(&self, wait: &QueueWait<'_>) {
@@ -139,8 +144,8 @@ impl Observer for LayerObserver {
             None => "admitted",
             Some(_) => "rejected",
         };
-        let histogram = &self.shared.set.queue_wait;
-        histogram.observe(self.layer.of_pool([outcome]), wait.waited);
+        let histogram = &self.series.set.queue_wait;
+        histogram.observe(self.series.of_pool([outcome]), wait.waited);
     }
 
     fn request_responded(&self, request: &RequestInfo<'_>, status: StatusCode) {
@@ -150,23 +155,23 @@ impl Observer for LayerObserver {
     fn request_rejected(&self, request: &RequestInfo<'_>, error: &Error) {
         self.request(request, "rejected", "");
         let key = self
-            .layer
+            .series
             .of_upstream(request.upstream, [error.kind().as_str()]);
-        self.shared.set.request_errors.inc(key);
+        self.series.set.request_errors.inc(key);
         self.limit_of(error);
     }
 
     fn request_failed(&self, request: &RequestInfo<'_>, error: &Error) {
         self.request(request, "failed", "");
         let key = self
-            .layer
+            .series
             .of_upstream(request.upstream, [error.kind().as_str()]);
-        self.shared.set.request_errors.inc(key);
+        self.series.set.request_errors.inc(key);
     }
 
     fn request_retried(&self, request: &RequestInfo<'_>, _attempt: usize) {
-        let key = self.layer.of_upstream(request.upstream, ["request"]);
-        self.shared.set.retries.inc(key);
+        let key = self.series.of_upstream(request.upstream, ["request"]);
+        self.series.set.retries.inc(key);
     }
 
     fn tunnel_opened(&self, tunnel: &TunnelInfo) {
@@ -176,16 +181,16 @@ impl Observer for LayerObserver {
     fn tunnel_reattached(&self, _tunnel: &TunnelInfo, change: &UpstreamChange) {
         self.add_tunnel(&change.to);
         let labels = ["reattached", change.loss.as_str()];
-        let set = &self.shared.set;
+        let set = &self.series.set;
         set.reattachments
-            .inc(self.layer.of_upstream(Some(&change.from), labels));
+            .inc(self.series.of_upstream(Some(&change.from), labels));
         set.reattachment_gap
-            .observe(self.layer.of_pool([]), change.gap);
+            .observe(self.series.of_pool([]), change.gap);
         self.remove_tunnel(&change.from);
     }
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
-        let set = &self.shared.set;
+        let set = &self.series.set;
         let (end, code) = (report.end.as_str(), report.close_code().as_str());
         let labels = [end, report.initiator.as_str(), code];
         let last_change = report.upstream_changes.last();
@@ -193,63 +198,65 @@ impl Observer for LayerObserver {
         if let Some(refusal) = report.reattach_refusal {
             let labels = ["ended", refusal.as_str()];
             set.reattachments
-                .inc(self.layer.of_upstream(Some(upstream), labels));
+                .inc(self.series.of_upstream(Some(upstream), labels));
         }
         set.tunnels_closed
-            .inc(self.layer.of_upstream(Some(upstream), labels));
+            .inc(self.series.of_upstream(Some(upstream), labels));
         set.tunnel_duration
-            .observe(self.layer.of_pool([end]), report.duration);
+            .observe(self.series.of_pool([end]), report.duration);
         let directions = [&report.client_to_upstream, &report.upstream_to_client];
         for (direction, stats) in DIRECTIONS.into_iter().zip(directions) {
             self.frames(direction, stats);
         }
         if let TunnelEnd::Limit(limit, _) = &report.end {
-            set.limits_reached.inc(self.layer.of_pool([limit.as_str()]));
+            set.limits_reached
+                .inc(self.series.of_pool([limit.as_str()]));
         }
         self.remove_tunnel(upstream);
     }
 
     fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
         if let HealthTransition::Unhealthy { .. } = transition {
-            let key = self.layer.of_upstream(Some(upstream.name), []);
-            self.shared.set.ejections.inc(key);
+            let key = self.series.of_upstream(Some(upstream.name), []);
+            self.series.set.ejections.inc(key);
         }
     }
 
     fn probe_finished(&self, upstream: &UpstreamInfo<'_>, result: &HealthEvent) {
-        let set = &self.shared.set;
+        let set = &self.series.set;
         let slug = match &result.kind {
             HealthEventKind::ProbePassed { latency } => {
-                set.probe_duration.observe(self.layer.of_pool([]), *latency);
+                set.probe_duration
+                    .observe(self.series.of_pool([]), *latency);
                 "passed"
             }
             HealthEventKind::ProbeFailed { reason } => reason.as_str(),
             _ => return,
         };
         set.probes
-            .inc(self.layer.of_upstream(Some(upstream.name), [slug]));
+            .inc(self.series.of_upstream(Some(upstream.name), [slug]));
     }
 
     fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
         let now = Instant::now();
-        self.layer.change_membership(upstream.name, change, now);
+        self.series.change_membership(upstream.name, change, now);
         // Without scrapes, the series of all upstreams that were ever in the pool would stay.
-        self.layer.forget_departed(&self.shared.set, now);
+        self.series.forget_departed(now);
     }
 
     fn discovery_failed(&self, _pool: Option<&str>, error: &DiscoverError) {
-        let key = self.layer.of_pool([error.as_str()]);
-        self.shared.set.discovery_failures.inc(key);
+        let key = self.series.of_pool([error.as_str()]);
+        self.series.set.discovery_failures.inc(key);
     }
 
     fn pong(&self, _tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
-        let key = self.layer.of_pool([side.as_str()]);
-        self.shared.set.ping_rtt.observe(key, rtt.last());
+        let key = self.series.of_pool([side.as_str()]);
+        self.series.set.ping_rtt.observe(key, rtt.last());
     }
 }
 
 impl Drop for LayerObserver {
     fn drop(&mut self) {
-        self.shared.remove(&self.layer);
+        self.shared.remove(&self.watched);
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    layer::{Layer, Presences},
+    series::Series,
     set::MetricSet,
     watched::{Totals, Watched},
 };
@@ -14,7 +14,7 @@ use crate::{
 /// Metrics of all layers.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) set: MetricSet,
+    pub(crate) set: Arc<MetricSet>,
     layers: Mutex<Layers>,
 }
 
@@ -22,38 +22,43 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     /// Each is removed when its layer is dropped.
-    pub(crate) present: Vec<Arc<Layer>>,
+    pub(crate) present: Vec<Arc<Watched>>,
     /// Of layers that were dropped, by name: counters must not decrease.
     pub(crate) past: BTreeMap<Arc<str>, Totals>,
     /// By name, as the series of upstreams outlive the layers.
-    presences: BTreeMap<Arc<str>, Arc<Presences>>,
+    pub(crate) series: BTreeMap<Arc<str>, Arc<Series>>,
 }
 
 impl Shared {
     pub(crate) fn new() -> Self {
         Self {
-            set: MetricSet::new(),
+            set: Arc::new(MetricSet::new()),
             layers: Mutex::default(),
         }
     }
 
-    /// Adds a layer.
-    pub(crate) fn add(&self, watched: Watched) -> Arc<Layer> {
-        let name = Arc::clone(&watched.name);
-        let presences = Arc::clone(self.layers().presences.entry(name).or_default());
-        let layer = Arc::new(Layer::new(watched, presences));
-        self.layers().present.push(Arc::clone(&layer));
-        layer
+    /// Adds a layer, and returns the series of its name.
+    pub(crate) fn add(&self, watched: &Arc<Watched>) -> Arc<Series> {
+        let series = {
+            let mut layers = self.layers();
+            layers.present.push(Arc::clone(watched));
+            let name = Arc::clone(&watched.name);
+            let series = layers.series.entry(name).or_insert_with_key(|name| {
+                Arc::new(Series::new(Arc::clone(&self.set), Arc::clone(name)))
+            });
+            Arc::clone(series)
+        };
+        series.welcome(&watched.pool);
+        series
     }
 
     /// Removes a layer that is being dropped, and keeps what it has forwarded.
-    pub(crate) fn remove(&self, layer: &Arc<Layer>) {
-        let watched = layer.watched();
+    pub(crate) fn remove(&self, watched: &Arc<Watched>) {
         let totals = watched.registry.traffic().into();
         let mut layers = self.layers();
         layers
             .present
-            .retain(|present| !Arc::ptr_eq(present, layer));
+            .retain(|present| !Arc::ptr_eq(present, watched));
         let past = layers.past.entry(Arc::clone(&watched.name)).or_default();
         past.add(totals);
     }

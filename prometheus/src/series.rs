@@ -1,4 +1,4 @@
-//! One layer, and the presence of the upstreams that have series.
+//! The series of one name, and the presence of the upstreams that have some.
 
 use std::{
     collections::HashMap,
@@ -7,63 +7,64 @@ use std::{
 };
 
 use tokio::time::Instant;
-use wsplice::observe::MembershipChange;
+use wsplice::{Pool, observe::MembershipChange};
 
-use crate::{labels::Key, set::MetricSet, watched::Watched};
+use crate::{labels::Key, set::MetricSet};
 
 /// Time for which the series of an upstream stay after it left and its last tunnel ended.
 const DEPARTED_TTL: Duration = Duration::from_secs(600);
 
-/// One layer under observation.
+/// The series with one name as their label `pool`, for all that is observed under it.
 #[derive(Debug)]
-pub(crate) struct Layer {
-    watched: Watched,
-    presences: Arc<Presences>,
+pub(crate) struct Series {
+    pub(crate) set: Arc<MetricSet>,
+    name: Arc<str>,
+    /// By name.
+    presences: Mutex<HashMap<Arc<str>, Presence>>,
 }
-
-/// Upstreams of all layers with one name, by name: their series are the same.
-pub(crate) type Presences = Mutex<HashMap<Arc<str>, Presence>>;
 
 /// Presence of an upstream in the pool.
 #[derive(Debug, Default)]
-pub(crate) struct Presence {
+struct Presence {
     open: u64,
     /// When it left the pool, or its last tunnel ended thereafter.
     departed: Option<Instant>,
 }
 
-impl Layer {
-    pub(crate) fn new(watched: Watched, presences: Arc<Presences>) -> Self {
-        let layer = Self { watched, presences };
-        // It may have left the pool of an earlier layer with this name.
-        for upstream in layer.watched.pool.snapshot() {
-            layer.with_presence(&upstream.name, |presence| presence.departed = None);
+impl Series {
+    pub(crate) fn new(set: Arc<MetricSet>, name: Arc<str>) -> Self {
+        Self {
+            set,
+            name,
+            presences: Mutex::default(),
         }
-        layer
     }
 
-    pub(crate) const fn watched(&self) -> &Watched {
-        &self.watched
+    /// Notes that the upstreams of the pool are there: they may have left an earlier one.
+    pub(crate) fn welcome(&self, pool: &Pool) {
+        for upstream in pool.snapshot() {
+            self.with_presence(&upstream.name, |presence| presence.departed = None);
+        }
     }
 
     /// Removes the series of upstreams that left long ago.
-    pub(crate) fn forget_departed(&self, set: &MetricSet, now: Instant) {
+    pub(crate) fn forget_departed(&self, now: Instant) {
         self.presences().retain(|upstream, presence| {
             let is_kept = presence.open > 0
                 || presence
                     .departed
                     .is_none_or(|departed| now.duration_since(departed) < DEPARTED_TTL);
             if !is_kept {
-                set.forget(&self.watched.name, upstream);
+                self.set.forget(&self.name, upstream);
             }
             is_kept
         });
     }
 
-    /// Returns the key of a series of the layer's pool.
+    /// Returns the key of a series of the pool.
     pub(crate) fn of_pool<const N: usize>(&self, values: [&'static str; N]) -> Key<N> {
         Key {
-            pool: Arc::clone(&self.watched.name),
+            pool: Arc::clone(&self.name),
             upstream: None,
             values,
         }
