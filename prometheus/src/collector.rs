@@ -7,13 +7,12 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
-use tokio::time::Instant;
 
 use crate::{
     family::{self, Description},
+    figures::{DIRECTIONS, Figures, UpstreamFigures},
     labels::{Key, Names, Scope},
     shared::Shared,
-    watched::{DIRECTIONS, PoolFigures},
 };
 
 /// Collector of all layers.
@@ -22,7 +21,8 @@ pub(crate) struct Scrape {
     shared: Arc<Shared>,
 }
 
-type Figures = BTreeMap<Arc<str>, PoolFigures>;
+/// Figures by name.
+type Named = BTreeMap<Arc<str>, Figures>;
 
 impl Scrape {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
@@ -30,32 +30,11 @@ impl Scrape {
             shared: Arc::clone(shared),
         }
     }
-
-    fn figures(&self) -> Figures {
-        let mut figures = Figures::new();
-        let (present, past, series) = {
-            let layers = self.shared.layers();
-            let (past, series) = (layers.past.clone(), layers.series.clone());
-            (layers.present.clone(), past, series)
-        };
-        let now = Instant::now();
-        for series in series.values() {
-            series.forget_departed(now);
-        }
-        for watched in &present {
-            let figures = figures.entry(Arc::clone(&watched.name)).or_default();
-            watched.add_to(figures);
-        }
-        for (name, totals) in past {
-            figures.entry(name).or_default().traffic.add(totals);
-        }
-        figures
-    }
 }
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let figures = self.figures();
+        let figures = self.shared.figures();
         self.shared.set.encode(&mut encoder)?;
         traffic(&figures, &mut encoder)?;
         pools(&figures, &mut encoder)?;
@@ -63,8 +42,8 @@ impl Collector for Scrape {
     }
 }
 
-fn traffic(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let series = |value: fn(&PoolFigures) -> [u64; 2]| {
+fn traffic(figures: &Named, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let series = |value: fn(&Figures) -> [u64; 2]| {
         let series = figures.iter().flat_map(move |(pool, figures)| {
             let directions = DIRECTIONS.into_iter().zip(value(figures));
             directions
@@ -73,15 +52,15 @@ fn traffic(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Resul
         series.collect()
     };
     let help = "Bytes that were forwarded, of open and ended tunnels.";
-    let bytes = series(|figures| figures.traffic.bytes);
+    let bytes = series(|figures| figures.totals.bytes);
     encode("bytes", Scope::Pool, ["direction"], help, &bytes, encoder)?;
     let help = "Frames that were forwarded, of open and ended tunnels.";
-    let frames = series(|figures| figures.traffic.frames);
+    let frames = series(|figures| figures.totals.frames);
     encode("frames", Scope::Pool, ["direction"], help, &frames, encoder)
 }
 
-fn pools(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let gauges = |value: fn(&PoolFigures) -> i64| {
+fn pools(figures: &Named, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let gauges = |value: fn(&Figures) -> i64| {
         let series = figures
             .iter()
             .map(move |(pool, figures)| (of_pool(pool, []), ConstGauge::new(value(figures))));
@@ -104,9 +83,10 @@ fn pools(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result 
     let queue = gauges(|figures| whole(figures.queue_len));
     encode("queue_length", Scope::Pool, [], help, &queue, encoder)?;
     let help = "Retries that the pool's retry budget denied.";
-    let denied = figures
-        .iter()
-        .map(|(pool, figures)| (of_pool(pool, []), ConstCounter::new(figures.retries_denied)));
+    let denied = figures.iter().map(|(pool, figures)| {
+        let denied = ConstCounter::new(figures.totals.retries_denied);
+        (of_pool(pool, []), denied)
+    });
     encode(
         "retries_denied",
         Scope::Pool,
@@ -117,22 +97,22 @@ fn pools(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result 
     )
 }
 
-fn upstreams(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let gauges = |value: fn(&wsplice::pool::UpstreamStatus) -> i64| {
+fn upstreams(figures: &Named, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let gauges = |value: fn(&UpstreamFigures) -> i64| {
         let mut series = BTreeMap::new();
         for (pool, figures) in figures {
-            for (name, status) in &figures.upstreams {
+            for (name, upstream) in &figures.upstreams {
                 let key = Key {
                     upstream: Some(Arc::clone(name)),
                     ..of_pool(pool, [])
                 };
-                series.insert(key, ConstGauge::new(value(status)));
+                series.insert(key, ConstGauge::new(value(upstream)));
             }
         }
         series
     };
     let help = "Whether an upstream of the pool is healthy or half-open: 1, or unhealthy: 0.";
-    let healthy = gauges(|status| i64::from(status.health.is_usable()));
+    let healthy = gauges(|upstream| i64::from(upstream.is_healthy));
     encode(
         "upstream_healthy",
         Scope::Upstream,
@@ -142,10 +122,10 @@ fn upstreams(figures: &Figures, encoder: &mut DescriptorEncoder<'_>) -> fmt::Res
         encoder,
     )?;
     let help = "Whether an upstream may get new tunnels: 1 or 0.";
-    let used = gauges(|status| i64::from(status.is_used));
+    let used = gauges(|upstream| i64::from(upstream.is_used));
     encode("upstream_used", Scope::Upstream, [], help, &used, encoder)?;
     let help = "Handshakes in progress at an upstream.";
-    let handshakes = gauges(|status| whole(status.handshakes));
+    let handshakes = gauges(|upstream| whole(upstream.handshakes));
     encode(
         "handshakes_in_progress",
         Scope::Upstream,

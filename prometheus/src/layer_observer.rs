@@ -3,35 +3,26 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use tokio::time::Instant;
 use wsplice::{
     Error, ErrorKind, Observer, TunnelInfo, TunnelReport,
-    discovery::DiscoverError,
-    health::{HealthEvent, HealthEventKind, HealthTransition},
-    observe::{MembershipChange, QueueWait, RequestInfo, UpstreamInfo},
+    observe::RequestInfo,
     tunnel::{DirectionStats, Rtt, Side, TunnelEnd, reattach::UpstreamChange},
 };
 
-use crate::{
-    labels,
-    series::Series,
-    shared::Shared,
-    watched::{DIRECTIONS, Watched},
-};
+use crate::{figures::DIRECTIONS, labels, series::Series, shared::Shared, watched::Watched};
 
-/// Observer of one layer.
+/// Observer of one layer, but for the events of its pool.
 #[derive(Debug)]
 pub(crate) struct LayerObserver {
     shared: Arc<Shared>,
     series: Arc<Series>,
-    watched: Arc<Watched>,
+    watched: Watched,
 }
 
 impl LayerObserver {
-    pub(crate) fn new(shared: Arc<Shared>, watched: Watched) -> Self {
-        let watched = Arc::new(watched);
+    pub(crate) fn new(shared: Arc<Shared>, name: &str, watched: Watched) -> Self {
         Self {
-            series: shared.add(&watched),
+            series: shared.add(name, &watched),
             shared,
             watched,
         }
@@ -139,15 +130,6 @@ impl Observer for LayerObserver {
         self.series.set.retries.inc(key);
     }
 
-    fn handshake_queued(&self, wait: &QueueWait<'_>) {
-        let outcome = match wait.rejected {
-            None => "admitted",
-            Some(_) => "rejected",
-        };
-        let histogram = &self.series.set.queue_wait;
-        histogram.observe(self.series.of_pool([outcome]), wait.waited);
-    }
-
     fn request_responded(&self, request: &RequestInfo<'_>, status: StatusCode) {
         self.request(request, "responded", labels::status(status));
     }
@@ -215,40 +197,6 @@ impl Observer for LayerObserver {
         self.remove_tunnel(upstream);
     }
 
-    fn health_changed(&self, upstream: &UpstreamInfo<'_>, transition: &HealthTransition) {
-        if let HealthTransition::Unhealthy { .. } = transition {
-            let key = self.series.of_upstream(Some(upstream.name), []);
-            self.series.set.ejections.inc(key);
-        }
-    }
-
-    fn probe_finished(&self, upstream: &UpstreamInfo<'_>, result: &HealthEvent) {
-        let set = &self.series.set;
-        let slug = match &result.kind {
-            HealthEventKind::ProbePassed { latency } => {
-                set.probe_duration
-                    .observe(self.series.of_pool([]), *latency);
-                "passed"
-            }
-            HealthEventKind::ProbeFailed { reason } => reason.as_str(),
-            _ => return,
-        };
-        set.probes
-            .inc(self.series.of_upstream(Some(upstream.name), [slug]));
-    }
-
-    fn upstream_changed(&self, upstream: &UpstreamInfo<'_>, change: MembershipChange) {
-        let now = Instant::now();
-        self.series.change_membership(upstream.name, change, now);
-        // Without scrapes, the series of all upstreams that were ever in the pool would stay.
-        self.series.forget_departed(now);
-    }
-
-    fn discovery_failed(&self, _pool: Option<&str>, error: &DiscoverError) {
-        let key = self.series.of_pool([error.as_str()]);
-        self.series.set.discovery_failures.inc(key);
-    }
-
     fn pong(&self, _tunnel: &TunnelInfo, side: Side, rtt: Rtt) {
         let key = self.series.of_pool([side.as_str()]);
         self.series.set.ping_rtt.observe(key, rtt.last());
@@ -257,6 +205,6 @@ impl Observer for LayerObserver {
 
 impl Drop for LayerObserver {
     fn drop(&mut self) {
-        self.shared.remove(&self.watched);
+        self.shared.remove(self.series.name(), &self.watched);
     }
 }

@@ -32,11 +32,15 @@
 #![forbid(unsafe_code)]
 
 mod collector;
+mod distinct;
 mod exposition;
 mod family;
+mod figures;
 mod labels;
 mod layer_observer;
 mod metrics;
+mod observed;
+mod pool_observer;
 mod series;
 mod set;
 mod shared;

@@ -40,6 +40,10 @@ impl Series {
         }
     }
 
+    pub(crate) const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Notes that the upstreams of the pool are there: they may have left an earlier one.
     pub(crate) fn welcome(&self, pool: &Pool) {
         for upstream in pool.snapshot() {

@@ -5,66 +5,90 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::time::Instant;
+use wsplice::Pool;
+
 use crate::{
-    series::Series,
-    set::MetricSet,
-    watched::{Totals, Watched},
+    figures::Figures, observed::Observed, series::Series, set::MetricSet, watched::Watched,
 };
 
 /// Metrics of all layers.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) set: Arc<MetricSet>,
-    layers: Mutex<Layers>,
+    /// By name. A name stays, as its series outlive its layers.
+    names: Mutex<BTreeMap<Arc<str>, Observed>>,
 }
 
-/// Layers under observation, and what is kept of those that were dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Layers {
-    /// Each is removed when its layer is dropped.
-    pub(crate) present: Vec<Arc<Watched>>,
-    /// Of layers that were dropped, by name: counters must not decrease.
-    pub(crate) past: BTreeMap<Arc<str>, Totals>,
-    /// By name, as the series of upstreams outlive the layers.
-    pub(crate) series: BTreeMap<Arc<str>, Arc<Series>>,
+/// What a scrape takes of one name under the lock.
+struct Reading {
+    name: Arc<str>,
+    series: Arc<Series>,
+    figures: Figures,
+    pools: Vec<Pool>,
 }
 
 impl Shared {
     pub(crate) fn new() -> Self {
         Self {
             set: Arc::new(MetricSet::new()),
-            layers: Mutex::default(),
+            names: Mutex::default(),
         }
     }
 
     /// Adds a layer, and returns the series of its name.
-    pub(crate) fn add(&self, watched: &Arc<Watched>) -> Arc<Series> {
+    pub(crate) fn add(&self, name: &str, watched: &Watched) -> Arc<Series> {
         let series = {
-            let mut layers = self.layers();
-            layers.present.push(Arc::clone(watched));
-            let name = Arc::clone(&watched.name);
-            let series = layers.series.entry(name).or_insert_with_key(|name| {
-                Arc::new(Series::new(Arc::clone(&self.set), Arc::clone(name)))
+            let mut names = self.names();
+            let observed = names.entry(name.into()).or_insert_with_key(|name| {
+                Observed::new(Series::new(Arc::clone(&self.set), Arc::clone(name)))
             });
-            Arc::clone(series)
+            observed.add(watched);
+            Arc::clone(observed.series())
         };
+        // Without the lock, as for all that may call observers.
         series.welcome(&watched.pool);
         series
     }
 
-    /// Removes a layer that is being dropped, and keeps what it has forwarded.
-    pub(crate) fn remove(&self, watched: &Arc<Watched>) {
-        let totals = watched.registry.traffic().into();
-        let mut layers = self.layers();
-        layers
-            .present
-            .retain(|present| !Arc::ptr_eq(present, watched));
-        let past = layers.past.entry(Arc::clone(&watched.name)).or_default();
-        past.add(totals);
+    /// Removes a layer that is being dropped, and keeps what it has counted.
+    pub(crate) fn remove(&self, name: &str, watched: &Watched) {
+        let gone = {
+            let mut names = self.names();
+            names.get_mut(name).map(|observed| observed.remove(watched))
+        };
+        // Without the lock: a pool may be dropped, and with it what the host gave it.
+        drop(gone);
     }
 
-    pub(crate) fn layers(&self) -> MutexGuard<'_, Layers> {
+    /// Returns the figures at this moment, by name.
+    pub(crate) fn figures(&self) -> BTreeMap<Arc<str>, Figures> {
+        let now = Instant::now();
+        let readings = self.readings().into_iter().map(|reading| {
+            reading.series.forget_departed(now);
+            let mut figures = reading.figures;
+            for pool in &reading.pools {
+                figures.add_upstreams(pool);
+            }
+            (reading.name, figures)
+        });
+        readings.collect()
+    }
+
+    /// Reads the counters under the lock: a layer counts among those that are there or in the past.
+    fn readings(&self) -> Vec<Reading> {
+        let names = self.names();
+        let readings = names.iter().map(|(name, observed)| Reading {
+            name: Arc::clone(name),
+            series: Arc::clone(observed.series()),
+            figures: observed.figures(),
+            pools: observed.pools(),
+        });
+        readings.collect()
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Observed>> {
         // The data is whole after every statement under the lock.
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

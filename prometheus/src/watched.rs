@@ -1,71 +1,117 @@
-//! A layer as scrapes see it: its pool, its registry and its drain.
+//! What scrapes read: layers, by their tunnels, and pools.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use wsplice::{Drain, Pool, Registry, pool::UpstreamStatus, tunnel::registry::Traffic};
+use wsplice::{Drain, Observer, Pool, ProxyLayer, tunnel::registry::LayerTunnels};
 
-/// A layer under observation.
+use crate::{
+    figures::{Figures, Totals},
+    pool_observer::PoolObserver,
+    series::Series,
+};
+
+/// What is watched of a layer under observation. Other layers may have it in common with it.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    pub(crate) name: Arc<str>,
-    pub(crate) pool: Pool,
-    pub(crate) registry: Registry,
+    pub(crate) tunnels: LayerTunnels,
     pub(crate) drain: Drain,
+    pub(crate) pool: Pool,
 }
 
-/// Figures of all layers with one name, at the time of a scrape.
-#[derive(Debug, Default)]
-pub(crate) struct PoolFigures {
-    pub(crate) traffic: Totals,
-    pub(crate) draining: bool,
-    pub(crate) drain_remaining: usize,
-    pub(crate) queue_len: usize,
-    pub(crate) retries_denied: u64,
-    /// By name.
-    pub(crate) upstreams: BTreeMap<Arc<str>, UpstreamStatus>,
+/// A layer that is watched, with its clones.
+#[derive(Debug)]
+pub(crate) struct WatchedLayer {
+    tunnels: LayerTunnels,
+    drain: Drain,
+    /// What it had forwarded before.
+    before: Totals,
 }
 
-/// Bytes and frames that were forwarded, of both directions in the order of [`DIRECTIONS`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) bytes: [u64; 2],
-    pub(crate) frames: [u64; 2],
+/// A pool that is watched.
+#[derive(Debug)]
+pub(crate) struct WatchedPool {
+    pool: Pool,
+    /// Counts the pool's events for as long as it is here.
+    _observer: Arc<dyn Observer>,
+    /// What it had counted before.
+    before: Totals,
 }
 
-/// Values of the label `direction`.
-pub(crate) const DIRECTIONS: [&str; 2] = ["client_to_upstream", "upstream_to_client"];
+impl<T> From<&ProxyLayer<T>> for Watched {
+    fn from(layer: &ProxyLayer<T>) -> Self {
+        Self {
+            tunnels: layer.tunnels(),
+            drain: layer.drain(),
+            pool: layer.pool(),
+        }
+    }
+}
 
-impl Watched {
-    pub(crate) fn add_to(&self, figures: &mut PoolFigures) {
-        figures.traffic.add(self.registry.traffic().into());
+impl WatchedLayer {
+    pub(crate) fn new(watched: &Watched) -> Self {
+        let tunnels = watched.tunnels.clone();
+        Self {
+            before: tunnels.traffic().into(),
+            tunnels,
+            drain: watched.drain.clone(),
+        }
+    }
+
+    pub(crate) fn is_of(&self, watched: &Watched) -> bool {
+        self.tunnels.same_layer(&watched.tunnels)
+    }
+
+    /// What it has forwarded since it is watched.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals::from(self.tunnels.traffic()).since(self.before)
+    }
+
+    pub(crate) fn add_to(&self, figures: &mut Figures) {
+        figures.totals.add(self.totals());
         if self.drain.is_draining() {
             figures.draining = true;
-            figures.drain_remaining += self.registry.count();
-        }
-        // Layers of one pool have these in common.
-        figures.queue_len = self.pool.queue_len();
-        figures.retries_denied = self.pool.retries().denied;
-        for status in self.pool.snapshot() {
-            figures.upstreams.insert(Arc::clone(&status.name), status);
+            figures.drain_remaining += self.tunnels.count();
         }
     }
 }
 
-impl Totals {
-    pub(crate) fn add(&mut self, other: Self) {
-        for direction in 0..DIRECTIONS.len() {
-            self.bytes[direction] += other.bytes[direction];
-            self.frames[direction] += other.frames[direction];
-        }
-    }
-}
-
-impl From<Traffic> for Totals {
-    fn from(traffic: Traffic) -> Self {
-        let (up, down) = (traffic.client_to_upstream, traffic.upstream_to_client);
+impl WatchedPool {
+    /// Watches a pool, whose events go to these series.
+    pub(crate) fn new(watched: &Watched, series: &Arc<Series>) -> Self {
+        let pool = watched.pool.clone();
+        let observer: Arc<dyn Observer> = Arc::new(PoolObserver::new(Arc::clone(series)));
+        pool.attach_observer(&observer);
         Self {
-            bytes: [up.bytes, down.bytes],
-            frames: [up.frames, down.frames],
+            before: counted(&pool),
+            pool,
+            _observer: observer,
         }
+    }
+
+    pub(crate) fn is_of(&self, watched: &Watched) -> bool {
+        self.pool.same_pool(&watched.pool)
+    }
+
+    pub(crate) const fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What it has counted since it is watched.
+    pub(crate) fn totals(&self) -> Totals {
+        counted(&self.pool).since(self.before)
+    }
+
+    /// Adds all but the upstreams.
+    pub(crate) fn add_to(&self, figures: &mut Figures) {
+        figures.totals.add(self.totals());
+        figures.queue_len += self.pool.queue_len();
+    }
+}
+
+/// What a pool has counted so far.
+fn counted(pool: &Pool) -> Totals {
+    Totals {
+        retries_denied: pool.retries().denied,
+        ..Totals::default()
     }
 }

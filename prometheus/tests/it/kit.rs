@@ -54,7 +54,7 @@ pub(crate) struct Upstreams(Arc<Mutex<Does>>);
 /// A proxy in memory whose metrics are scraped.
 pub(crate) struct World {
     pub(crate) upstreams: Upstreams,
-    registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Metrics,
     proxy: Proxy<UpgradeRequired, ForwardHttp>,
     pub(crate) layer: ProxyLayer<ForwardHttp>,
@@ -79,8 +79,22 @@ impl World {
         let layer = metrics.observe_as("chat", layer.forward_http(ForwardHttp::new()));
         Self {
             upstreams,
-            registry,
+            registry: Arc::new(registry),
             metrics,
+            proxy: layer.clone().into_service(),
+            layer,
+        }
+    }
+
+    /// A proxy beside this one, with the same upstreams and metrics, observed under this name.
+    pub(crate) fn beside<T>(&self, name: &str, layer: ProxyLayer<T>) -> Self {
+        let layer = layer.connector(self.upstreams.clone());
+        let layer = layer.forward_http(ForwardHttp::new());
+        let layer = self.metrics.observe_as(name, layer);
+        Self {
+            upstreams: self.upstreams.clone(),
+            registry: Arc::clone(&self.registry),
+            metrics: self.metrics.clone(),
             proxy: layer.clone().into_service(),
             layer,
         }
@@ -121,7 +135,7 @@ impl World {
     }
 
     /// Drops the proxy; the metrics stay.
-    pub(crate) fn drop_proxy(self) -> Registry {
+    pub(crate) fn drop_proxy(self) -> Arc<Registry> {
         self.registry
     }
 
@@ -132,7 +146,7 @@ impl World {
 
     /// Whether a series with these labels exists.
     pub(crate) fn has(&self, name: &str, labels: &[(&str, &str)]) -> bool {
-        series(&scrape(&self.registry), name, labels).count() > 0
+        has(&scrape(&self.registry), name, labels)
     }
 
     /// Waits until the sum has this value.
@@ -165,6 +179,10 @@ pub(crate) fn scrape(registry: &Registry) -> String {
 
 pub(crate) fn sum(scrape: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     series(scrape, name, labels).sum()
+}
+
+pub(crate) fn has(scrape: &str, name: &str, labels: &[(&str, &str)]) -> bool {
+    series(scrape, name, labels).count() > 0
 }
 
 fn series<'a>(

@@ -4,5 +4,6 @@
 
 mod events;
 mod kit;
+mod layers;
 mod random;
 mod series;
