@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::time::Instant;
-use wsplice::{Pool, observe::MembershipChange};
+use wsplice::observe::MembershipChange;
 
 use crate::{labels::Key, set::MetricSet};
 
@@ -44,10 +44,10 @@ impl Series {
         &self.name
     }
 
-    /// Notes that the upstreams of the pool are there: they may have left an earlier one.
-    pub(crate) fn welcome(&self, pool: &Pool) {
-        for upstream in pool.snapshot() {
-            self.with_presence(&upstream.name, |presence| presence.departed = None);
+    /// Notes that these upstreams are in a pool: they may have left another one, or an earlier one.
+    pub(crate) fn welcome<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<str>>) {
+        for upstream in upstreams {
+            self.with_presence(upstream, |presence| presence.departed = None);
         }
     }
 

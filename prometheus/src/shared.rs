@@ -47,7 +47,8 @@ impl Shared {
             Arc::clone(observed.series())
         };
         // Without the lock, as for all that may call observers.
-        series.welcome(&watched.pool);
+        let upstreams = watched.pool.snapshot();
+        series.welcome(upstreams.iter().map(|status| &status.name));
         series
     }
 
@@ -65,11 +66,12 @@ impl Shared {
     pub(crate) fn figures(&self) -> BTreeMap<Arc<str>, Figures> {
         let now = Instant::now();
         let readings = self.readings().into_iter().map(|reading| {
-            reading.series.forget_departed(now);
             let mut figures = reading.figures;
             for pool in &reading.pools {
                 figures.add_upstreams(pool);
             }
+            reading.series.welcome(figures.upstreams.keys());
+            reading.series.forget_departed(now);
             (reading.name, figures)
         });
         readings.collect()

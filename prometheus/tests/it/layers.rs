@@ -279,3 +279,28 @@ async fn the_handshakes_in_progress_of_two_pools_of_one_name_are_added_up() {
     let progress = world.until("wsplice_handshakes_in_progress", &[CHAT], 2.0);
     tokio::join!(world.open("/echo"), other.open("/echo"), progress);
 }
+
+#[tokio::test(start_paused = true)]
+async fn series_of_an_upstream_that_left_one_of_two_pools_stay() {
+    let gone = [CHAT, ("upstream", "a:80")];
+    let world = World::new(pool(), |layer| layer);
+    let other = pool().build();
+    let layer = ProxyLayer::new(other.clone()).connector(world.upstreams.clone());
+    let layer = world.metrics.observe_as("chat", layer).into_service();
+    world.upstreams.turn(Does::Answer(404));
+    while !world.has("wsplice_handshakes_total", &gone) {
+        world.open("/").await;
+    }
+    assert!(other.remove("a:80"));
+    for _ in 0..20 {
+        sleep(minutes(1)).await;
+        assert!(
+            world.has("wsplice_handshakes_total", &gone),
+            "it is in the first pool"
+        );
+    }
+    assert!(world.layer.pool().remove("a:80"));
+    sleep(minutes(11)).await;
+    assert!(!world.has("wsplice_handshakes_total", &gone));
+    drop(layer);
+}
