@@ -25,6 +25,8 @@ use crate::{
     upstream::balance::{AnyBalance, ByTag, Candidates},
 };
 
+use super::{GroupKey, Queue, RefusalScope, Refused, ticket::QueueTicket};
+
 const LONG: Duration = Duration::from_secs(600);
 
 type Leasing = Pin<Box<dyn Future<Output = Result<Lease, Error>> + Send>>;
@@ -416,46 +418,64 @@ async fn an_event_costs_as_many_tries_as_there_are_groups_and_not_as_waiters() {
     assert!(tries <= 9, "{tries}");
 }
 
-#[test]
-fn a_waiter_that_was_refused_for_the_place_of_another_try_is_called_after_that() {
-    use super::{GroupKey, Queue, RefusalScope, Refused};
-    let queue = Queue::default();
+/// A queue with a waiter of each of two routes, of which the first waits for an upstream of its own.
+fn first_and_second(queue: &Queue) -> [QueueTicket<'_>; 2] {
     let join = |route| {
         let group = GroupKey::new(route, None, std::iter::empty());
         queue.join(group, 9, None).unwrap()
     };
-    let refused = |scope, wanted: Option<&str>| Refused {
-        wanted: wanted.map(Into::into),
+    let first = join(1);
+    assert!(first.may_try());
+    first.refused(&refused(RefusalScope::ThisWaiter));
+    let second = join(2);
+    assert!(first.may_try(), "a newcomer is an event");
+    first.refused(&refused(RefusalScope::ThisWaiter));
+    [first, second]
+}
+
+fn refused(scope: RefusalScope) -> Refused {
+    Refused {
+        wanted: (scope == RefusalScope::ThisWaiter).then(|| "a".into()),
         kind: ErrorKind::TooManyTunnels,
         scope,
         retry_at: None,
-    };
-    let upstream_is_full = |name| refused(RefusalScope::ThisWaiter, Some(name));
-    let pool_is_full = || refused(RefusalScope::AllWaiters, None);
+    }
+}
+
+#[test]
+fn a_waiter_that_was_refused_for_the_place_of_another_try_is_called_after_that() {
     for leaves in [false, true] {
-        let first = join(1);
-        assert!(first.may_try());
-        first.refused(&upstream_is_full("a"));
-        let second = join(2);
-        assert!(first.may_try(), "a newcomer is an event");
-        first.refused(&upstream_is_full("a"));
-        assert!(
-            second.may_try(),
-            "it takes the pool's last place for its try"
-        );
-        // Upstream `a` has room meanwhile.
+        let queue = Queue::default();
+        let [first, second] = first_and_second(&queue);
+        assert!(second.may_try(), "it takes the last place for its try");
+        // The first waiter's upstream has room meanwhile.
         queue.call();
         assert!(first.may_try());
-        first.refused(&pool_is_full());
+        first.refused(&refused(RefusalScope::AllWaiters));
         match leaves {
-            false => second.refused(&upstream_is_full("b")),
+            false => second.refused(&refused(RefusalScope::ThisWaiter)),
             true => drop(second),
         }
-        assert!(
-            first.may_try(),
-            "it is called for the place that is free again"
-        );
-        first.refused(&upstream_is_full("a"));
+        assert!(first.may_try(), "the place is free again");
+        first.refused(&refused(RefusalScope::AllWaiters));
         assert!(!first.may_try(), "once");
     }
+}
+
+#[test]
+fn a_waiter_that_is_refused_beside_one_that_was_called_does_not_call_itself() {
+    let queue = Queue::default();
+    let [first, second] = first_and_second(&queue);
+    // The second is called, but an event calls the first before it has begun.
+    queue.call();
+    assert!(!second.may_try());
+    for _ in 0..2 {
+        assert!(first.may_try());
+        first.refused(&refused(RefusalScope::AllWaiters));
+        assert!(!first.may_try(), "it calls itself");
+        queue.call();
+    }
+    assert!(first.may_try());
+    first.refused(&refused(RefusalScope::ThisWaiter));
+    assert!(second.may_try());
 }

@@ -26,8 +26,10 @@ pub(super) struct Waiters {
     pub(super) refused_for: Option<ErrorKind>,
     /// Whether that limit concerns all waiters.
     pub(super) are_all_refused: bool,
-    /// Whether a waiter was refused for a limit of all while others were called or trying: a try takes
-    /// room for its time, and may return it.
+    /// Number of waiters that are trying.
+    trying: usize,
+    /// Whether a waiter was refused for a limit of all while others were trying: a try takes room for its
+    /// time, and may return it.
     is_room_in_doubt: bool,
 }
 
@@ -56,6 +58,12 @@ enum WaiterState {
     Trying,
     /// Called again during its try, whose result may therefore be outdated.
     CalledAgain,
+}
+
+impl WaiterState {
+    fn is_trying(self) -> bool {
+        matches!(self, Self::Trying | Self::CalledAgain)
+    }
 }
 
 impl Waiters {
@@ -152,6 +160,7 @@ impl Waiters {
         match self.head(ticket) {
             Some(head) if head.state == WaiterState::Called => {
                 head.state = WaiterState::Trying;
+                self.trying += 1;
                 true
             }
             _ => false,
@@ -167,8 +176,8 @@ impl Waiters {
         let is_called = waiter.state == WaiterState::CalledAgain;
         waiter.state = WaiterState::Waiting;
         self.active = self.active.saturating_sub(1);
-        let was_room_in_doubt = std::mem::take(&mut self.is_room_in_doubt);
-        self.is_room_in_doubt = self.are_all_refused && self.active > 0;
+        let is_room_returned = self.end_try();
+        self.is_room_in_doubt |= self.are_all_refused && self.trying > 0;
         // The waiter moves to the group of those that need the same.
         let needed = key.refused(refused);
         self.insert(needed.clone(), waiter, refused.is_lasting());
@@ -184,7 +193,7 @@ impl Waiters {
         } else if refused.scope == RefusalScope::ThisWaiter {
             self.call_from(ticket + 1);
         }
-        if was_room_in_doubt {
+        if is_room_returned {
             self.call_from(0);
         }
     }
@@ -194,17 +203,25 @@ impl Waiters {
             return;
         };
         self.count -= 1;
-        let was_active = left.state != WaiterState::Waiting;
-        self.active -= usize::from(was_active && self.active > 0);
+        if left.state != WaiterState::Waiting {
+            self.active = self.active.saturating_sub(1);
+        }
         self.are_all_refused &= self.count > 0;
         // A call goes on to the next waiter; also, the first of a group may have been the only one
         // that waited for a known time.
         if was_first {
             self.call_from(ticket);
         }
-        if was_active && std::mem::take(&mut self.is_room_in_doubt) {
+        if left.state.is_trying() && self.end_try() {
             self.call_from(0);
         }
+    }
+
+    /// Counts a try as over; true if none goes on that could still hold the room for which a waiter was
+    /// refused.
+    fn end_try(&mut self) -> bool {
+        self.trying = self.trying.saturating_sub(1);
+        self.trying == 0 && std::mem::take(&mut self.is_room_in_doubt)
     }
 
     pub(super) fn reason(&self, key: &GroupKey) -> ErrorKind {
