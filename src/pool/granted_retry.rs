@@ -4,42 +4,39 @@ use tokio::time::Instant;
 
 use crate::upstream::retry::{Cost, Withdrawal};
 
-use super::handle::Pool;
+use super::state::PoolState;
 
 /// Retry that the pool's budget has granted. Unless it is [made](Self::made), it is refunded on drop:
 /// when no upstream could be leased for it, or its client did not wait for one.
 #[must_use]
 pub(crate) struct GrantedRetry<'a> {
-    pool: &'a Pool,
+    pool: &'a PoolState,
     withdrawal: Option<Withdrawal>,
 }
 
-impl Pool {
-    /// Withdraws a retry from the budget, if it has enough left.
-    pub(crate) fn grant_retry(&self, cost: Cost) -> Option<GrantedRetry<'_>> {
-        let budget = &self.state.settings().retry_budget;
-        let withdrawal = self
-            .state
-            .retry_window()
-            .withdraw(budget, cost, Instant::now())?;
-        Some(GrantedRetry {
-            pool: self,
+impl<'a> GrantedRetry<'a> {
+    /// Withdraws a retry from the budget, if that has enough left.
+    pub(super) fn withdraw(pool: &'a PoolState, cost: Cost) -> Option<Self> {
+        let budget = &pool.settings().retry_budget;
+        let mut window = pool.retry_window();
+        let withdrawal = window.withdraw(budget, cost, Instant::now())?;
+        Some(Self {
+            pool,
             withdrawal: Some(withdrawal),
         })
     }
-}
 
-impl GrantedRetry<'_> {
     /// Spends the retry, which begins.
     pub(crate) fn made(mut self) {
         self.withdrawal = None;
+        self.pool.retry_window().count_made();
     }
 }
 
 impl Drop for GrantedRetry<'_> {
     fn drop(&mut self) {
         if let Some(withdrawal) = self.withdrawal.take() {
-            self.pool.state.retry_window().refund(withdrawal);
+            self.pool.retry_window().refund(withdrawal);
         }
     }
 }

@@ -15,11 +15,13 @@ use crate::{
     upstream::admission::{Admission, QueueLimits},
     upstream::balance::{AnyBalance, Balance, Candidate},
     upstream::discovery::Discover,
+    upstream::retry::Cost,
 };
 
 use super::{
     builder::PoolBuilder,
     discovery::{self, DiscoveryHandle},
+    granted_retry::GrantedRetry,
     lease::Lease,
     member_set::unless_same_set,
     monitor::ensure_monitor,
@@ -310,6 +312,11 @@ impl Pool {
     /// Deposits the share of a request whose first attempt has ended.
     pub(crate) fn count_request(&self, now: Instant) {
         self.state.retry_window().deposit(now);
+    }
+
+    /// Withdraws a retry from the budget, if that has enough left.
+    pub(crate) fn grant_retry(&self, cost: Cost) -> Option<GrantedRetry<'_>> {
+        GrantedRetry::withdraw(&self.state, cost)
     }
 
     /// Returns the header that the policy adds to the response of the picked upstream.

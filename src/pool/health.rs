@@ -31,7 +31,7 @@ impl PoolState {
             let has_changed = self.step(member, health, settings, event.at, |health, random| {
                 health.tracker.observe(event, random)
             });
-            doubt(member, health, event);
+            doubt(member, health, settings, event);
             has_changed
         });
         // The interval of the policy may have become shorter.
@@ -157,14 +157,23 @@ impl PoolState {
 }
 
 /// Lowers the preference for an upstream that has failed a client, and ends that with a success.
-fn doubt(member: &Member, health: &mut MemberHealth, event: &HealthEvent) {
+fn doubt(
+    member: &Member,
+    health: &mut MemberHealth,
+    settings: &HealthSettings,
+    event: &HealthEvent,
+) {
     if event.kind.source() != EventSource::Handshake {
         return;
     }
     match event.kind.outcome() {
         EventOutcome::Good => member.with_doubt(Doubt::succeed),
         EventOutcome::Bad => {
-            let until = health.tracker.doubts_until(event.at);
+            // The policy's part, which has none in a dry run.
+            let until = match settings.effect {
+                HealthEffect::Eject => health.tracker.doubts_until(event.at),
+                HealthEffect::ReportOnly => None,
+            };
             member.with_doubt(|doubt| {
                 doubt.fail(event.at);
                 if let Some(until) = until {

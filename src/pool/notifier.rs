@@ -27,7 +27,7 @@ pub(super) struct Notifier {
     pending: Mutex<VecDeque<(Arc<str>, PoolChange)>>,
     /// Turn to report.
     notifying: Turn,
-    /// Each belongs to a layer, and is dropped with it.
+    /// Each belongs to a layer or a handle, and is dropped with it.
     observers: Mutex<Vec<Weak<dyn Observer>>>,
 }
 

@@ -7,7 +7,7 @@ use crate::{
     tunnel::registry::Revocable,
     upstream::{
         health::{Doubt, HealthControl},
-        refuse_health_policies,
+        refuse_under_lock,
     },
 };
 
@@ -36,7 +36,7 @@ impl Pool {
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
     pub fn drain(&self, name: &str, tunnels: OnUpstreamLoss) -> bool {
-        refuse_health_policies();
+        refuse_under_lock();
         let set = self.state.member_set();
         let Some(member) = set.by_name(name) else {
             return false;
@@ -56,7 +56,7 @@ impl Pool {
     /// Ends the drain of an upstream, which gets tunnels again; the closes and moves of its drain
     /// that have not begun are called off. False if no upstream of this name is draining.
     pub fn resume(&self, name: &str) -> bool {
-        refuse_health_policies();
+        refuse_under_lock();
         let set = self.state.member_set();
         let Some(member) = set.by_name(name) else {
             return false;
@@ -102,6 +102,7 @@ impl Pool {
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
     pub fn control_health(&self, name: &str, control: HealthControl) -> bool {
+        refuse_under_lock();
         let set = self.state.member_set();
         let Some(member) = set.by_name(name) else {
             return false;

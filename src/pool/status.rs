@@ -11,6 +11,7 @@ use crate::{
 };
 
 use super::handle::Pool;
+use crate::upstream::refuse_under_lock;
 
 /// Snapshot of an upstream of a pool; see [`Pool::snapshot`].
 #[derive(Clone, Debug)]
@@ -96,6 +97,7 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn snapshot(&self) -> Vec<UpstreamStatus> {
+        refuse_under_lock();
         let now = Instant::now();
         let set = self.state.current_members(now);
         let status = |member: &Arc<Member>| {

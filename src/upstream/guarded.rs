@@ -31,9 +31,8 @@ pub(crate) trait Ranked {
 
 /// Mutex that refuses a thread that would take locks out of their order, instead of a deadlock.
 ///
-/// Health policies of the host run while it is locked. If one of them calls a pool, the call panics
-/// with a message before it has changed anything, and whoever called the policy catches the panic. A
-/// poisoned lock is used on: the data is consistent after every statement under it.
+/// Policies of the host run while it is locked. If one of them calls a pool, the call panics with a
+/// message before it has changed anything, and whoever called the policy catches the panic. A poisoned lock is used on: the data is consistent after every statement under it.
 #[derive(Default)]
 pub(crate) struct Guarded<T>(Mutex<T>);
 
@@ -43,8 +42,8 @@ pub(crate) struct GuardedGuard<'a, T> {
     outer: Option<LockRank>,
 }
 
-/// Panics if this thread is in a health policy, from which a pool must not be called.
-pub(crate) fn refuse_health_policies() {
+/// Panics if this thread runs code of the host under a lock, from which a pool must not be called.
+pub(crate) fn refuse_under_lock() {
     assert_before(LockRank::Edits);
 }
 
@@ -52,7 +51,7 @@ fn assert_before(rank: LockRank) -> Option<LockRank> {
     let held = HELD.get();
     assert!(
         held.is_none_or(|held| held < rank),
-        "a health policy must not call a pool: the pool is locked while the policy runs",
+        "a policy that runs while a pool is locked must not call a pool",
     );
     held
 }
@@ -138,7 +137,7 @@ mod tests {
             take::<Health, Health>(),
         ] {
             let message = refused.unwrap_err();
-            assert!(message.starts_with("a health policy must not call a pool"));
+            assert!(message.starts_with("a policy that runs while a pool is locked"));
         }
     }
 
@@ -159,9 +158,9 @@ mod tests {
         let (edits, health) = (Guarded::<Edits>::default(), Guarded::<Health>::default());
         let mut held = edits.lock();
         drop(health.lock());
-        assert!(catch_unwind(refuse_health_policies).is_err());
+        assert!(catch_unwind(refuse_under_lock).is_err());
         held.0 = 1;
         drop(held);
-        refuse_health_policies();
+        refuse_under_lock();
     }
 }

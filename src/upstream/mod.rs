@@ -22,7 +22,7 @@ pub(crate) mod retry;
 
 pub(crate) use close_order::{CloseOrder, OrderedAction};
 pub use counters::UpstreamCounters;
-pub(crate) use guarded::{Guarded, LockRank, Ranked, refuse_health_policies};
+pub(crate) use guarded::{Guarded, LockRank, Ranked, refuse_under_lock};
 pub(crate) use member::Member;
 pub(crate) use member_health::{CountedHealth, MemberHealth};
 pub use upstream::Upstream;

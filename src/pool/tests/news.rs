@@ -338,13 +338,14 @@ fn observe_event(pool: &Pool) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_to_an_evaluator_changes_nothing() {
-    let calls: [fn(&Pool); 6] = [
+    let calls: [fn(&Pool); 7] = [
         |pool| assert!(pool.add(named("c"))),
         |pool| assert!(pool.remove("b:80")),
         |pool| assert!(pool.drain("b:80", OnUpstreamLoss::Leave)),
         |pool| assert!(pool.resume("d:80")),
         |pool| assert!(pool.control_health("b:80", HealthControl::ForcedUnhealthy)),
         |pool| assert!(pool.replace([named("e")])),
+        |pool| assert_eq!(pool.snapshot().len(), 3),
     ];
     for (index, does) in calls.into_iter().enumerate() {
         let policy = DoesAtEvents::new(does);
@@ -356,6 +357,7 @@ async fn what_is_refused_to_an_evaluator_changes_nothing() {
         pool.state.notifier.notify();
         assert_eq!(used(&pool), ["a", "b"], "call {index}");
         assert_eq!((pool.len(), log.read()), (3, Vec::new()), "call {index}");
+        assert_eq!(states(&pool)[1], "healthy", "call {index}");
         assert!(pool.resume("d:80"), "call {index}");
     }
 }
@@ -372,6 +374,21 @@ async fn an_evaluator_that_calls_another_pool_is_refused_too() {
     assert_eq!(other.len(), 1);
 }
 
+/// Longer than any step of these tests.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Waits for other threads.
+fn yield_until(is_so: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + LONG;
+    while !is_so() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the threads are stuck"
+        );
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn an_evaluator_that_calls_the_pool_beside_an_edit_stops_neither() {
     let (begun, has_begun) = std::sync::mpsc::sync_channel(1);
@@ -384,26 +401,20 @@ fn an_evaluator_that_calls_the_pool_beside_an_edit_stops_neither() {
     let policy = DoesAtEvents::new(|pool| {
         let (begun, may_go_on) = SIGNALS.get().unwrap();
         begun.send(()).unwrap();
-        may_go_on.lock().unwrap().recv().unwrap();
+        may_go_on.lock().unwrap().recv_timeout(LONG).unwrap();
         pool.add(named("y"));
     });
     let pool = pool(&["a", "b"]).health_policy(policy.clone()).build();
     assert!(policy.pool.set(pool.clone()).is_ok());
     let observed = pool.clone();
     let event = std::thread::spawn(move || observe_event(&observed));
-    has_begun.recv().unwrap();
+    has_begun.recv_timeout(LONG).unwrap();
     let edited = pool.clone();
     let edit = std::thread::spawn(move || edited.add(named("z")));
     // The other thread has the lock of the edits, and waits for that of the upstream.
-    while pool.state.edits.is_free() {
-        std::thread::yield_now();
-    }
+    yield_until(|| !pool.state.edits.is_free());
     go_on.send(()).unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    while !(event.is_finished() && edit.is_finished()) {
-        assert!(std::time::Instant::now() < deadline, "both are stuck");
-        std::thread::yield_now();
-    }
+    yield_until(|| event.is_finished() && edit.is_finished());
     assert!(!event.join().unwrap(), "the evaluator is refused");
     assert!(edit.join().unwrap());
 }

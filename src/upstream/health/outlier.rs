@@ -21,10 +21,12 @@ use super::{
 pub trait OutlierPolicy: Send + Sync {
     /// Returns the time between two comparisons.
     ///
-    /// The interval may change: the pool reads it with each event, and at least once a minute.
+    /// The interval may change: the pool reads it with each event, and at least once a minute. It may be
+    /// locked then, so that this method must not call a pool: such a call panics.
     fn interval(&self) -> Duration;
 
-    /// Returns the events that count; all events of clients' handshakes by default.
+    /// Returns the events that count; all events of clients' handshakes by default. The pool is locked
+    /// meanwhile, so that this method must not call one.
     fn counted_events(&self) -> EventFilter {
         EventFilter::handshakes()
     }

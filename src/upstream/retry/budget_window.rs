@@ -50,13 +50,16 @@ impl BudgetWindow {
             return None;
         }
         self.seconds.slot(now).spent += cost.units();
-        self.made += 1;
         Some(Withdrawal { second, cost })
+    }
+
+    /// Counts a retry that begins.
+    pub(crate) const fn count_made(&mut self) {
+        self.made += 1;
     }
 
     /// Refunds a retry that was not made.
     pub(crate) fn refund(&mut self, Withdrawal { second, cost }: Withdrawal) {
-        self.made = self.made.saturating_sub(1);
         if let Some(slot) = self.seconds.slot_of(second) {
             slot.spent = slot.spent.saturating_sub(cost.units());
         }
@@ -105,9 +108,11 @@ mod tests {
 
     /// Returns the number of retries granted at this moment.
     fn granted(window: &mut BudgetWindow, budget: &RetryBudget, now: Instant, tries: u64) -> u64 {
-        (0..tries)
+        let granted = (0..tries)
             .filter(|_| window.withdraw(budget, Cost::Request, now).is_some())
-            .count() as u64
+            .count();
+        (0..granted).for_each(|_| window.count_made());
+        granted as u64
     }
 
     fn requests(window: &mut BudgetWindow, now: Instant, count: u64) {

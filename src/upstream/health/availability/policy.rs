@@ -21,8 +21,8 @@ use super::{admitted::Admitted, health_counts::HealthCounts, upstream_health::Up
 ///
 /// # Panics
 ///
-/// No lock of the pool is held while a policy runs. It may call the pool; if that changes the pool,
-/// the policy is called again. After a panic of a policy the pool uses the upstreams as before.
+/// No lock of the pool is held while [`admit`](Self::admit) runs. It may call the pool; if that changes
+/// the pool, it is called again. After a panic of a policy the pool uses the upstreams as before.
 ///
 /// # Examples
 ///
@@ -71,6 +71,8 @@ pub trait Availability: Send + Sync {
     ///
     /// While they do, a change of one upstream costs no look at the others, and `admit` is not
     /// called. The default calls it with the whole pool after each change.
+    ///
+    /// The pool is locked meanwhile. This method must not call a pool: such a call panics.
     fn uses_the_healthy(&self, counts: &HealthCounts) -> bool {
         let _ = counts;
         false
