@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wsplice::{Drain, Observer, Pool, ProxyLayer, tunnel::registry::LayerTunnels};
+use wsplice::{Drain, Pool, ProxyLayer, observe::ObserverHandle, tunnel::registry::LayerTunnels};
 
 use crate::{
     figures::{Figures, Totals},
@@ -32,7 +32,7 @@ pub(crate) struct WatchedLayer {
 pub(crate) struct WatchedPool {
     pool: Pool,
     /// Counts the pool's events for as long as it is here.
-    _observer: Arc<dyn Observer>,
+    _observer: ObserverHandle,
     /// What it had counted before.
     before: Totals,
 }
@@ -79,12 +79,10 @@ impl WatchedPool {
     /// Watches a pool, whose events go to these series.
     pub(crate) fn new(watched: &Watched, series: &Arc<Series>) -> Self {
         let pool = watched.pool.clone();
-        let observer: Arc<dyn Observer> = Arc::new(PoolObserver::new(Arc::clone(series)));
-        pool.attach_observer(&observer);
         Self {
             before: counted(&pool),
+            _observer: pool.observe(PoolObserver::new(Arc::clone(series))),
             pool,
-            _observer: observer,
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! [`Observer`] is the trait to implement, and
 //! [`ProxyLayer::observer`](crate::ProxyLayer::observer) takes it, or
-//! [`Pool::attach_observer`](crate::Pool::attach_observer) for the events of a pool alone. Its methods get
-//! these types.
+//! [`Pool::observe`](crate::Pool::observe) for the events of a pool alone, until its [`ObserverHandle`] is
+//! dropped. Its methods get these types.
 //!
 //! | you want to know | take |
 //! |---|---|
@@ -15,8 +15,10 @@
 //! | how a tunnel ended | [`TunnelReport`](crate::TunnelReport) |
 //! | why an upstream is healthy or not | [`HealthTransition`](crate::health::HealthTransition) |
 
+mod handle;
 mod info;
 pub(crate) mod observer;
 
+pub use handle::ObserverHandle;
 pub use info::{MembershipChange, QueueWait, RequestInfo, UpstreamInfo};
 pub(crate) use observer::Observer;

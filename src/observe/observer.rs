@@ -26,8 +26,8 @@ use super::info::{MembershipChange, QueueWait, RequestInfo, UpstreamInfo};
 /// is reported to the observers of every layer of the pool, whichever layer had a part in it:
 /// [`handshake_queued`](Self::handshake_queued), [`health_changed`](Self::health_changed),
 /// [`probe_finished`](Self::probe_finished), [`upstream_changed`](Self::upstream_changed) and
-/// [`discovery_failed`](Self::discovery_failed). To count it once for all layers, attach an observer
-/// [to the pool](crate::Pool::attach_observer).
+/// [`discovery_failed`](Self::discovery_failed). To count it once for all layers, give the observer
+/// [to the pool](crate::Pool::observe).
 ///
 /// A panic in a method that a tunnel calls is caught and logged, and ends no tunnel.
 /// [`tunnel_closed`](Self::tunnel_closed) and [`handshake_failed`](Self::handshake_failed) may be

@@ -9,7 +9,7 @@ use crate::{
     http::head::RequestHead,
     http::headers::ClientScheme,
     net::connect::{Address, Dialer, InvalidAddress},
-    observe::Observer,
+    observe::{Observer, ObserverHandle},
     task::catch_panic,
     upstream::Upstream,
     upstream::admission::{Admission, QueueLimits},
@@ -224,19 +224,16 @@ impl Pool {
         Arc::ptr_eq(&self.state, &other.state)
     }
 
-    /// Attaches an observer of the pool alone: of the health, the probes and the changes of its
-    /// upstreams, of the failures of its source, and of the waits in its queue.
+    /// Observes the pool alone: the health, the probes and the changes of its upstreams, the failures of
+    /// its source, and the waits in its queue, until the handle is dropped.
     ///
-    /// An observer of a [layer](crate::ProxyLayer::observer) is attached to the layer's pool too, so one
-    /// that is given to several layers of a pool gets each event of the pool several times. An observer
-    /// that is attached here gets it once.
-    ///
-    /// The pool does not keep the observer, which gets events for as long as its owner has it.
+    /// An observer of a [layer](crate::ProxyLayer::observer) observes the layer's pool too, so one that is
+    /// given to several layers of a pool gets each event of the pool several times. An observer that is
+    /// given to the pool gets it once.
     ///
     /// # Examples
     ///
     /// ```
-    /// use std::sync::Arc;
     /// use wsplice::{Observer, Pool, health::HealthTransition, observe::UpstreamInfo};
     ///
     /// struct PrintHealth;
@@ -248,12 +245,14 @@ impl Pool {
     /// }
     ///
     /// let chat = Pool::new(["ws://10.0.0.1:8080"])?.build();
-    /// let observer: Arc<dyn Observer> = Arc::new(PrintHealth);
-    /// chat.attach_observer(&observer);
+    /// let observing = chat.observe(PrintHealth);
+    /// # drop(observing);
     /// # Ok::<(), wsplice::connect::InvalidAddress>(())
     /// ```
-    pub fn attach_observer(&self, observer: &Arc<dyn Observer>) {
-        self.state.attach_observer(observer);
+    pub fn observe(&self, observer: impl Observer + 'static) -> ObserverHandle {
+        let observer: Arc<dyn Observer> = Arc::new(observer);
+        self.attach_observer(&observer);
+        ObserverHandle::new(observer)
     }
 
     /// Returns the number of upstreams.
@@ -307,6 +306,11 @@ impl Pool {
     /// that ends, another may go on.
     pub(crate) fn ensure_monitor(&self) {
         ensure_monitor(&self.state);
+    }
+
+    /// Reports events of the pool to this observer, for as long as it lives.
+    pub(crate) fn attach_observer(&self, observer: &Arc<dyn Observer>) {
+        self.state.attach_observer(observer);
     }
 
     /// Deposits the share of a request whose first attempt has ended.

@@ -71,6 +71,7 @@ fn types_of_handshake() {
 fn types_of_observe() {
     are_debug_send_sync![
         wsplice::observe::MembershipChange,
+        wsplice::observe::ObserverHandle,
         wsplice::observe::QueueWait<'_>,
         wsplice::observe::RequestInfo<'_>,
         wsplice::observe::UpstreamInfo<'_>,
