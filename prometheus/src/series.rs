@@ -1,7 +1,7 @@
 //! The series of one name, and the presence of the upstreams that have some.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -48,6 +48,16 @@ impl Series {
     pub(crate) fn welcome<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<str>>) {
         for upstream in upstreams {
             self.with_presence(upstream, |presence| presence.departed = None);
+        }
+    }
+
+    /// Notes which upstreams are in a pool, as a scrape has found them.
+    pub(crate) fn note_present<T>(&self, present: &BTreeMap<Arc<str>, T>, now: Instant) {
+        for (upstream, presence) in &mut *self.presences() {
+            match present.contains_key(upstream) {
+                true => presence.departed = None,
+                false => drop(presence.departed.get_or_insert(now)),
+            }
         }
     }
 

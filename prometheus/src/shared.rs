@@ -70,7 +70,7 @@ impl Shared {
             for pool in &reading.pools {
                 figures.add_upstreams(pool);
             }
-            reading.series.welcome(figures.upstreams.keys());
+            reading.series.note_present(&figures.upstreams, now);
             reading.series.forget_departed(now);
             (reading.name, figures)
         });
