@@ -444,17 +444,23 @@ fn refused(scope: RefusalScope) -> Refused {
 
 #[test]
 fn a_waiter_that_was_refused_for_the_place_of_another_try_is_called_after_that() {
-    for leaves in [false, true] {
+    for (leaves, is_first_last) in [(false, false), (true, false), (false, true), (true, true)] {
         let queue = Queue::default();
         let [first, second] = first_and_second(&queue);
         assert!(second.may_try(), "it takes the last place for its try");
         // The first waiter's upstream has room meanwhile.
         queue.call();
         assert!(first.may_try());
-        first.refused(&refused(RefusalScope::AllWaiters));
+        let refuse_first = || first.refused(&refused(RefusalScope::AllWaiters));
+        if !is_first_last {
+            refuse_first();
+        }
         match leaves {
-            false => second.refused(&refused(RefusalScope::ThisWaiter)),
+            false => drop(second.refused(&refused(RefusalScope::ThisWaiter))),
             true => drop(second),
+        }
+        if is_first_last {
+            refuse_first();
         }
         assert!(first.may_try(), "the place is free again");
         first.refused(&refused(RefusalScope::AllWaiters));

@@ -7,6 +7,7 @@ use std::sync::{
 
 use tokio::{
     sync::Notify,
+    task::yield_now,
     time::{Instant, timeout_at},
 };
 
@@ -127,9 +128,9 @@ impl QueueTicket<'_> {
         self.queue.waiters().begin_try(self.ticket)
     }
 
-    /// Records a try without success.
-    pub(in crate::pool) fn refused(&self, refused: &Refused) {
-        self.queue.waiters().refuse(self.ticket, refused);
+    /// Records a try without success; true if the waiter was called meanwhile.
+    pub(in crate::pool) fn refused(&self, refused: &Refused) -> bool {
+        self.queue.waiters().refuse(self.ticket, refused)
     }
 
     /// Waits for a call, but not beyond `until`, at which the first waiters get a try.
@@ -161,7 +162,10 @@ impl QueueTicket<'_> {
                     Err(None) => return Err(ErrorKind::NoUpstream),
                     Err(Some(refused)) => {
                         retry_at = refused.retry_at;
-                        self.refused(&refused);
+                        // Its own tries may be what calls it: a policy may change the pool each time.
+                        if self.refused(&refused) {
+                            yield_now().await;
+                        }
                     }
                 }
             }

@@ -28,8 +28,10 @@ pub(super) struct Waiters {
     pub(super) are_all_refused: bool,
     /// Number of waiters that are trying.
     trying: usize,
-    /// Whether a waiter was refused for a limit of all while others were trying: a try takes room for its
-    /// time, and may return it.
+    /// Whether tries have gone on side by side since none went on.
+    is_overlapping: bool,
+    /// Whether one of these was refused for a limit of all: a try takes room for its time, and may return
+    /// it.
     is_room_in_doubt: bool,
 }
 
@@ -96,8 +98,13 @@ impl Waiters {
         group.refused_for = group.refused_for.or(self.refused_for);
         let index = group.index(ticket);
         if index == 0 {
-            if let Some(second) = group.waiters.front() {
+            if let Some(second) = group.waiters.front_mut() {
                 self.heads.remove(&second.ticket);
+                // Only the first of a group tries.
+                if second.state == WaiterState::Called {
+                    second.state = WaiterState::Waiting;
+                    self.active = self.active.saturating_sub(1);
+                }
             }
             self.heads.insert(ticket, key);
         }
@@ -160,6 +167,7 @@ impl Waiters {
         match self.head(ticket) {
             Some(head) if head.state == WaiterState::Called => {
                 head.state = WaiterState::Trying;
+                self.is_overlapping |= self.trying > 0;
                 self.trying += 1;
                 true
             }
@@ -167,17 +175,18 @@ impl Waiters {
         }
     }
 
-    pub(super) fn refuse(&mut self, ticket: u64, refused: &Refused) {
+    /// Records a try without success; true if the waiter was called meanwhile.
+    pub(super) fn refuse(&mut self, ticket: u64, refused: &Refused) -> bool {
         self.refused_for = Some(refused.kind);
         self.are_all_refused = refused.scope == RefusalScope::AllWaiters;
         let Some((key, mut waiter, _)) = self.remove(ticket) else {
-            return;
+            return false;
         };
         let is_called = waiter.state == WaiterState::CalledAgain;
         waiter.state = WaiterState::Waiting;
         self.active = self.active.saturating_sub(1);
+        self.is_room_in_doubt |= self.are_all_refused && self.is_overlapping;
         let is_room_returned = self.end_try();
-        self.is_room_in_doubt |= self.are_all_refused && self.trying > 0;
         // The waiter moves to the group of those that need the same.
         let needed = key.refused(refused);
         self.insert(needed.clone(), waiter, refused.is_lasting());
@@ -196,6 +205,7 @@ impl Waiters {
         if is_room_returned {
             self.call_from(0);
         }
+        is_called
     }
 
     pub(super) fn leave(&mut self, ticket: u64) {
@@ -217,11 +227,15 @@ impl Waiters {
         }
     }
 
-    /// Counts a try as over; true if none goes on that could still hold the room for which a waiter was
-    /// refused.
+    /// Counts a try as over; true if none goes on, and one was refused for room that another may have
+    /// held.
     fn end_try(&mut self) -> bool {
         self.trying = self.trying.saturating_sub(1);
-        self.trying == 0 && std::mem::take(&mut self.is_room_in_doubt)
+        if self.trying > 0 {
+            return false;
+        }
+        self.is_overlapping = false;
+        std::mem::take(&mut self.is_room_in_doubt)
     }
 
     pub(super) fn reason(&self, key: &GroupKey) -> ErrorKind {
