@@ -7,11 +7,10 @@ use tokio::time::Instant;
 use crate::{
     upstream::health::{HealthControl, HealthEvent, HealthState},
     upstream::retry::Cost,
-    upstream::{Member, UpstreamCounters},
+    upstream::{Member, UpstreamCounters, refuse_under_lock},
 };
 
 use super::handle::Pool;
-use crate::upstream::refuse_under_lock;
 
 /// Snapshot of an upstream of a pool; see [`Pool::snapshot`].
 #[derive(Clone, Debug)]

@@ -111,7 +111,15 @@ async fn a_dry_run_of_health_limits_no_half_open_upstream_and_begins_no_slow_sta
         .balance(First::new())
         .build();
     refuse(&pool, "a");
-    sleep(secs(10)).await;
+    sleep(secs(2)).await;
+    assert!(states(&pool)[0].starts_with("unhealthy"));
+    let doubted = kit::lease(&pool).await.unwrap();
+    assert_eq!(
+        name(&doubted),
+        "a",
+        "doubted for a second, as any that fails"
+    );
+    sleep(secs(8)).await;
     assert_eq!(states(&pool)[0], "half-open");
     let first = kit::lease(&pool).await.unwrap();
     let second = kit::lease(&pool).await.unwrap();

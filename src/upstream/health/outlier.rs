@@ -22,7 +22,7 @@ pub trait OutlierPolicy: Send + Sync {
     /// Returns the time between two comparisons.
     ///
     /// The interval may change: the pool reads it with each event, and at least once a minute. It may be
-    /// locked then, so that this method must not call a pool: such a call panics.
+    /// locked then, so that this method must not call a pool: a call that needs a lock panics.
     fn interval(&self) -> Duration;
 
     /// Returns the events that count; all events of clients' handshakes by default. The pool is locked

@@ -72,7 +72,8 @@ pub trait Availability: Send + Sync {
     /// While they do, a change of one upstream costs no look at the others, and `admit` is not
     /// called. The default calls it with the whole pool after each change.
     ///
-    /// The pool is locked meanwhile. This method must not call a pool: such a call panics.
+    /// The pool is locked meanwhile. This method must not call a pool: a call that needs a lock
+    /// panics.
     fn uses_the_healthy(&self, counts: &HealthCounts) -> bool {
         let _ = counts;
         false
