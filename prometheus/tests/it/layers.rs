@@ -304,3 +304,20 @@ async fn series_of_an_upstream_that_left_one_of_two_pools_stay() {
     assert!(!world.has("wsplice_handshakes_total", &gone));
     drop(layer);
 }
+
+#[tokio::test(start_paused = true)]
+async fn series_of_the_upstreams_of_a_pool_that_was_dropped_go() {
+    let gone = [CHAT, ("upstream", "c:80")];
+    let world = World::new(pool(), |layer| layer);
+    let other = Pool::new(["ws://c:80"]).unwrap().build();
+    let layer = world
+        .metrics
+        .observe_as("chat", ProxyLayer::new(other.clone()));
+    assert!(other.control_health("c:80", HealthControl::ForcedUnhealthy));
+    assert!(world.has(EJECTIONS, &gone));
+    drop((layer, other));
+    sleep(minutes(9)).await;
+    assert!(world.has(EJECTIONS, &gone), "its last scrape was just now");
+    sleep(minutes(11)).await;
+    assert!(!world.has(EJECTIONS, &gone));
+}
