@@ -11,7 +11,7 @@ use super::state::PoolState;
 #[must_use]
 pub(crate) struct GrantedRetry<'a> {
     pool: &'a PoolState,
-    withdrawal: Option<Withdrawal>,
+    withdrawal: Withdrawal,
 }
 
 impl<'a> GrantedRetry<'a> {
@@ -20,23 +20,18 @@ impl<'a> GrantedRetry<'a> {
         let budget = &pool.settings().retry_budget;
         let mut window = pool.retry_window();
         let withdrawal = window.withdraw(budget, cost, Instant::now())?;
-        Some(Self {
-            pool,
-            withdrawal: Some(withdrawal),
-        })
+        Some(Self { pool, withdrawal })
     }
 
     /// Spends the retry, which begins.
-    pub(crate) fn made(mut self) {
-        self.withdrawal = None;
+    pub(crate) fn made(self) {
         self.pool.retry_window().count_made();
+        std::mem::forget(self);
     }
 }
 
 impl Drop for GrantedRetry<'_> {
     fn drop(&mut self) {
-        if let Some(withdrawal) = self.withdrawal.take() {
-            self.pool.retry_window().refund(withdrawal);
-        }
+        self.pool.retry_window().refund(self.withdrawal);
     }
 }

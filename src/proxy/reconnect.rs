@@ -122,7 +122,7 @@ impl Reconnector {
             Occasion::Loss(_) => None,
             Occasion::Move { from } => Some(from),
         };
-        let mut is_free = left.is_some();
+        let mut is_next_free = left.is_some();
         let mut pause = FIRST_PAUSE;
         loop {
             if self.settings.registry.drain_state().is_draining() {
@@ -130,11 +130,12 @@ impl Reconnector {
             }
             // All tunnels of a pool share the budget, so that a lost upstream does not multiply the
             // load of the others.
-            let grant = match std::mem::take(&mut is_free) {
-                true => Some(None),
-                false => self.settings.pool.grant_retry(Cost::Connect).map(Some),
+            let is_free = std::mem::take(&mut is_next_free);
+            let retry = match is_free {
+                true => None,
+                false => self.settings.pool.grant_retry(Cost::Connect),
             };
-            if let Some(retry) = grant {
+            if is_free || retry.is_some() {
                 if let Some(outcome) = self.round(opening, left, retry).await {
                     return outcome;
                 }
