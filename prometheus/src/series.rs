@@ -44,14 +44,8 @@ impl Series {
         &self.name
     }
 
-    /// Notes that these upstreams are in a pool: they may have left another one, or an earlier one.
-    pub(crate) fn welcome<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<str>>) {
-        for upstream in upstreams {
-            self.with_presence(upstream, |presence| presence.departed = None);
-        }
-    }
-
-    /// Notes which upstreams are in a pool, as a scrape has found them.
+    /// Notes which upstreams are in a pool, as a scrape has found them: one that left may be in another
+    /// pool of the name.
     pub(crate) fn note_present<T>(&self, present: &BTreeMap<Arc<str>, T>, now: Instant) {
         for (upstream, presence) in &mut *self.presences() {
             match present.contains_key(upstream) {

@@ -38,18 +38,12 @@ impl Shared {
 
     /// Adds a layer, and returns the series of its name.
     pub(crate) fn add(&self, name: &str, watched: &Watched) -> Arc<Series> {
-        let series = {
-            let mut names = self.names();
-            let observed = names.entry(name.into()).or_insert_with_key(|name| {
-                Observed::new(Series::new(Arc::clone(&self.set), Arc::clone(name)))
-            });
-            observed.add(watched);
-            Arc::clone(observed.series())
-        };
-        // Without the lock, as for all that may call observers.
-        let upstreams = watched.pool.snapshot();
-        series.welcome(upstreams.iter().map(|status| &status.name));
-        series
+        let mut names = self.names();
+        let observed = names.entry(name.into()).or_insert_with_key(|name| {
+            Observed::new(Series::new(Arc::clone(&self.set), Arc::clone(name)))
+        });
+        observed.add(watched);
+        Arc::clone(observed.series())
     }
 
     /// Removes a layer that is being dropped, and keeps what it has counted.
