@@ -1,4 +1,4 @@
-//! What is observed under one name.
+//! The layers and pools that are observed under one name.
 
 use std::sync::Arc;
 

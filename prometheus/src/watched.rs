@@ -10,7 +10,7 @@ use crate::{
     series::Series,
 };
 
-/// What is watched of a layer under observation. Other layers may have it in common with it.
+/// Handles of a layer under observation: its tunnels, its drain and its pool. Other layers may have the same.
 #[derive(Debug)]
 pub(crate) struct Watched {
     pub(crate) tunnels: LayerTunnels,

@@ -31,9 +31,9 @@ pub(crate) trait Ranked {
 
 /// Mutex that refuses a thread that would take locks out of their order, instead of a deadlock.
 ///
-/// Policies of the host run while it is locked. If one of them calls a pool, the call panics with a
-/// message before it has changed anything, and whoever called the policy catches the panic. A poisoned
-/// lock is used on: the data is consistent after every statement under it.
+/// Policies of the host run while it is locked. If one of them calls a pool, the call panics before it
+/// has changed anything, and the caller of the policy catches the panic. A poisoned lock is used on: the
+/// data is consistent after every statement under it.
 #[derive(Default)]
 pub(crate) struct Guarded<T>(Mutex<T>);
 
