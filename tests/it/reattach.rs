@@ -50,6 +50,19 @@ async fn client_leaves(ends: Ends, proxy: &ProxyServer) -> TunnelReport {
     report
 }
 
+/// Loses the upstream of these ends, whose client is closed, and returns the report of the tunnel.
+async fn upstream_is_lost_for_good(ends: Ends, proxy: &ProxyServer) -> TunnelReport {
+    let Ends {
+        mut client,
+        upstream,
+    } = ends;
+    drop(upstream);
+    let frame = read_frame(&mut client).await;
+    assert_eq!(frame.close().map(|(code, _)| code), Some(1011));
+    drop(client);
+    proxy.report().await
+}
+
 async fn pass_both_ways(ends: &mut Ends) {
     ends.pass_frame(Side::Client, text("to the upstream")).await;
     ends.pass_frame(Side::Upstream, binary(b"to the client"))
@@ -121,15 +134,7 @@ async fn losses_that_are_not_listed_end_the_tunnel() {
     let on = [ReattachOn::Closed(CloseCode::SERVICE_RESTART)];
     let proxy = proxy_to(&accepting, at_once().on(on)).await;
     let ends = Ends::open(&proxy, &mut accepting).await;
-    let Ends {
-        mut client,
-        upstream,
-    } = ends;
-    drop(upstream);
-    let frame = read_frame(&mut client).await;
-    assert_eq!(frame.close().map(|(code, _)| code), Some(1011));
-    drop(client);
-    let report = proxy.report().await;
+    let report = upstream_is_lost_for_good(ends, &proxy).await;
     assert_eq!(report.end, TunnelEnd::ClosedWithoutFrame(Side::Upstream));
     assert_eq!(report.reattach_refusal, None);
 }
@@ -253,15 +258,7 @@ async fn rounds_that_find_no_upstream_to_try_cost_no_retry() {
     pass_both_ways(&mut ends).await;
     let name = pool.snapshot()[0].name.clone();
     assert!(pool.drain(&name, OnUpstreamLoss::Leave));
-    let Ends {
-        mut client,
-        upstream,
-    } = ends;
-    drop(upstream);
-    let frame = read_frame(&mut client).await;
-    assert_eq!(frame.close().map(|(code, _)| code), Some(1011));
-    drop(client);
-    let report = proxy.report().await;
+    let report = upstream_is_lost_for_good(ends, &proxy).await;
     assert_eq!(report.reattach_refusal, Some(ReattachRefusal::Timeout));
     assert_eq!(pool.retries().made, 0);
 }
