@@ -27,9 +27,11 @@ CLONE_NEWNET = 0x40000000
 # From linux/if_tun.h.
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 
-# Statements of nftables for `between`: packets vanish, one of twenty does, connections are reset.
+# Statements of nftables for `between`: packets vanish, one of twenty does, every other one that begins a
+# connection does (the first included), connections are reset.
 DROP = "counter drop"
 LOSE = "numgen random mod 100 < 5 counter drop"
+LOSE_FIRST = "tcp flags & (syn | ack) == syn numgen inc mod 2 < 1 counter drop"
 RESET = "meta l4proto tcp counter reject with tcp reset"
 # The rate of a slow cable.
 SLOW = "500 kbit/s"

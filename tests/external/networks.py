@@ -31,8 +31,9 @@ INTERVAL, PONG, CONNECT = 500, 700, 1000
 MARGIN = 1.0
 NOTICED = (INTERVAL * 1.1 + PONG) / 1000 + MARGIN
 RESET_NOTICED = INTERVAL * 1.1 / 1000 + MARGIN
-# For networks that lose packets: TCP needs its time to send them again.
-PATIENT_INTERVAL, PATIENT_PONG = 1000, 8000
+# For networks that lose packets: TCP needs its time to send them again, and sends the first of a
+# connection again after a second, three seconds and seven. Interval, pong timeout and connect timeout.
+PATIENT = 1000, 8000, 12000
 
 # Bytes of a message, messages of each tunnel, and the seconds that all of them may take.
 BULK, MESSAGES, INTACT_WITHIN = 256 * 1024, 4, 30
@@ -99,9 +100,9 @@ class Tunnel:
 class Scene(contextlib.AsyncExitStack):
     """The network, the gateway, the two upstreams, and tunnels from each client to each upstream."""
 
-    def __init__(self, interval=INTERVAL, pong=PONG):
+    def __init__(self, interval, pong, connect):
         super().__init__()
-        self.interval, self.pong = interval, pong
+        self.interval, self.pong, self.connect = interval, pong, connect
         self.tunnels = []
 
     async def __aenter__(self):
@@ -131,7 +132,7 @@ class Scene(contextlib.AsyncExitStack):
         program = await self.start(
             "gateway", os.environ["GATEWAY"],
             f"--listen={gateway}:{PORT}", f"--admin={gateway}:{ADMIN}", "--balance=query:room",
-            f"--keep-alive={self.interval}ms", f"--pong-timeout={self.pong}ms", f"--connect-timeout={CONNECT}ms",
+            f"--keep-alive={self.interval}ms", f"--pong-timeout={self.pong}ms", f"--connect-timeout={self.connect}ms",
             *(f"--upstream=ws://{self.net.address(name)}:{PORT}" for name in UPSTREAMS), stderr=log,
         )  # fmt: skip
         await program.line("listening on")
@@ -261,7 +262,7 @@ def name_of(fault, leg):
 async def cut(suite, fault, leg):
     """A leg that is cut off: its tunnels end in time, with the blame on its side."""
     name, expected = name_of(fault, leg), CUTS[fault]
-    async with Scene() as scene:
+    async with Scene(INTERVAL, PONG, CONNECT) as scene:
         await scene.open()
         # Longer than an interval, so that pings have been answered.
         await asyncio.sleep(2.5 * INTERVAL / 1000)
@@ -322,6 +323,7 @@ def beside(suite, name, scene, leg):
 def loss(scene, leg):
     """With small packets, so that there are many to lose."""
     scene.net.narrow(leg, 600)
+    scene.net.between("gateway", leg, net.LOSE_FIRST)
     scene.net.between("gateway", leg, net.LOSE)
 
 
@@ -362,7 +364,7 @@ SURVIVED = {
 async def survive(suite, fault, leg):
     """A fault that a leg survives: all bytes arrive, no tunnel ends, and new ones open."""
     name, shown = name_of(fault, leg), SURVIVED[fault]
-    async with Scene(PATIENT_INTERVAL, PATIENT_PONG) as scene:
+    async with Scene(*PATIENT) as scene:
         await scene.open()
         begun = fault(scene, leg)
         if begun:
@@ -372,7 +374,7 @@ async def survive(suite, fault, leg):
             words, fine = shown(scene.net, leg)
             suite.check(fine, f"{name}: {words}")
         # Two intervals more, for pings.
-        await asyncio.sleep(2.2 * PATIENT_INTERVAL / 1000)
+        await asyncio.sleep(2.2 * scene.interval / 1000)
         ended = [tunnel.path for tunnel in scene.tunnels if tunnel.closed.done()]
         suite.check(not ended, f"{name}: {len(ended)} tunnels ended {ended}")
         healthy = {one["state"] for one in (await scene.status())["pools"][0]["upstreams"]}
@@ -403,7 +405,7 @@ async def large_packets_vanish(suite, leg):
     """A hop that takes no large packets and does not say so: tunnels with small messages live on, those
     with large ones end like those of a black hole."""
     name = name_of(large_packets_vanish, leg)
-    async with Scene() as scene:
+    async with Scene(INTERVAL, PONG, CONNECT) as scene:
         await scene.open()
         scene.net.one_way("gateway", leg, "ip length > 600 counter drop")
         large = [tunnel for tunnel in scene.touched(leg) if not tunnel.chatty]
