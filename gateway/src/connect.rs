@@ -108,7 +108,8 @@ mod tests {
         assert_eq!(from, "127.0.0.9");
         let to = format!(" 127.0.0.1 {}", gateway.http.port());
         let words: Vec<_> = line.split(' ').collect();
-        assert_eq!(words[..4], ["PROXY", "TCP4", "127.0.0.1", "127.0.0.1"]);
+        let gateway = gateway.http.ip().to_string();
+        assert_eq!(words[..4], ["PROXY", "TCP4", "127.0.0.1", &gateway]);
         assert!(to.ends_with(words[5]), "{line}");
     }
 }

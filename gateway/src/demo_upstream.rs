@@ -26,7 +26,7 @@ use tokio_tungstenite::tungstenite::Message;
 use room::{Member, Room};
 use websocket::WebSocket;
 
-/// Demo on a free port of the loopback interface, until it is dropped.
+/// Demo on a port of its own, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct DemoUpstream {
     addr: SocketAddr,
@@ -43,13 +43,13 @@ struct Server {
 }
 
 impl DemoUpstream {
-    /// Starts the demo.
+    /// Starts the demo on a free port of this address.
     ///
     /// # Errors
     ///
     /// No port is available.
-    pub(crate) async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    pub(crate) async fn start(ip: Ipv4Addr) -> io::Result<Self> {
+        let listener = TcpListener::bind((ip, 0))?;
         let addr = listener.local_addr()?;
         let server = Server::start(listener)?;
         Ok(Self {
@@ -180,6 +180,7 @@ async fn echo(request: Request<Body>) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::own_loopback;
 
     use tokio::net::TcpStream;
     use tokio_tungstenite::{WebSocketStream, client_async};
@@ -204,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_room_greets_repeats_and_announces_who_joins_and_leaves() {
-        let demo = DemoUpstream::start().await.unwrap();
+        let demo = DemoUpstream::start(own_loopback()).await.unwrap();
         let mut one = Client::connect(&demo, "/ws/chat").await;
         one.expect("* hello, you are client 1; no other client is here")
             .await;
@@ -227,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_echo_responds_to_its_client_only() {
-        let demo = DemoUpstream::start().await.unwrap();
+        let demo = DemoUpstream::start(own_loopback()).await.unwrap();
         let mut one = Client::connect(&demo, "/ws/echo").await;
         let mut two = Client::connect(&demo, "/ws/echo").await;
         one.send("one").await;

@@ -194,6 +194,7 @@ fn set_options(socket: &SockRef<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::own_loopback;
 
     use std::net::SocketAddr;
 
@@ -226,7 +227,7 @@ mod tests {
 
     /// A listener with room for one connection.
     fn listener_for_one() -> (Listener, SocketAddr, Arc<Semaphore>) {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = std::net::TcpListener::bind((own_loopback(), 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
         let addr = socket.local_addr().unwrap();
         let room = Arc::new(Semaphore::new(1));

@@ -102,7 +102,7 @@ async fn gateway(args: &Args, inherited: Vec<Inherited>) -> Result<Exit, Box<dyn
     let mut upstreams = args.upstreams.upstream.clone();
     // The demo runs until this value is dropped.
     let demo = match upstreams.is_empty() && args.upstreams.discover.is_none() {
-        true => Some(Arc::new(DemoUpstream::start().await?)),
+        true => Some(Arc::new(DemoUpstream::start(Ipv4Addr::LOCALHOST).await?)),
         false => None,
     };
     let with_demo;

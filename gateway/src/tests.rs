@@ -3,6 +3,7 @@ use super::*;
 mod connections;
 mod failover;
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -29,9 +30,10 @@ pub(crate) struct TestGateway {
 
 impl TestGateway {
     pub(crate) async fn start(args: &[&str]) -> Self {
-        let first = ["wsplice-gateway", "--listen=127.0.0.1:0"];
+        let listen = format!("--listen={}:0", own_loopback());
+        let first = ["wsplice-gateway", &listen];
         let args = Args::parse_from(first.iter().chain(args));
-        let demo = Arc::new(DemoUpstream::start().await.unwrap());
+        let demo = Arc::new(DemoUpstream::start(own_loopback()).await.unwrap());
         let mut upstreams = args.upstreams.upstream.clone();
         upstreams.push(Upstream::new(&format!("ws://{}", demo.addr())).unwrap());
         let bound = bind::bind(&args.listen, Vec::new()).unwrap();
@@ -100,13 +102,20 @@ pub(crate) async fn send(
     response
 }
 
+/// Returns a loopback address at which no other test listens, where the system has more than one: another
+/// test might get a port that was free again.
+pub(crate) fn own_loopback() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    let own = Ipv4Addr::new(127, 0, 1, NEXT.fetch_add(1, Ordering::Relaxed));
+    match std::net::TcpListener::bind((own, 0)) {
+        Ok(_) => own,
+        Err(_) => Ipv4Addr::LOCALHOST,
+    }
+}
+
 /// Returns an address where nothing listens.
 async fn unused_address() -> SocketAddr {
-    // Another test might get the same port, so the address is another one where that is possible.
-    let listener = match TcpListener::bind("127.0.0.77:0").await {
-        Ok(listener) => listener,
-        Err(_) => TcpListener::bind("127.0.0.1:0").await.unwrap(),
-    };
+    let listener = TcpListener::bind((own_loopback(), 0)).await.unwrap();
     listener.local_addr().unwrap()
 }
 
@@ -233,7 +242,7 @@ async fn a_full_upstream_gets_no_more() {
 
 #[tokio::test]
 async fn the_policy_first_prefers_the_first_upstream() {
-    let first = DemoUpstream::start().await.unwrap();
+    let first = DemoUpstream::start(own_loopback()).await.unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = TestGateway::start(&[
         "--balance=first",
@@ -395,7 +404,9 @@ async fn an_upstream_that_reads_the_proxy_protocol_is_told_both_ends_of_the_clie
     let opening = tokio::spawn(client_async(format!("ws://{to}/ws/echo"), client));
     let (mut stream, _) = upstream.accept().await.unwrap();
     let expected = format!(
-        "PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n",
+        "PROXY TCP4 {} {} {} {}\r\n",
+        from.ip(),
+        to.ip(),
         from.port(),
         to.port()
     );

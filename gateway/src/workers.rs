@@ -157,6 +157,7 @@ mod tests {
     use crate::bind::bind;
     use crate::inherited::Service;
     use crate::shutdown::{self, Phase};
+    use crate::tests::own_loopback;
 
     /// The thread that serves a new connection, as the response's body names it.
     async fn serving_thread(addr: std::net::SocketAddr) -> String {
@@ -170,7 +171,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_worker_gets_connections() {
-        let args = Args::parse_from(["gateway", "--listen=127.0.0.1:0", "--threads=3"]);
+        let listen = format!("--listen={}:0", own_loopback());
+        let args = Args::parse_from(["gateway", &listen, "--threads=3"]);
         let bound = bind(&args.listen, Vec::new()).unwrap();
         let http = bound.tcp(Service::Plain).unwrap();
         let app = Router::new().route(

@@ -32,6 +32,7 @@ use wsplice::{
 
 use crate::support::{
     clients::{Client, Message, Tungstenite},
+    descriptors::affordable,
     frames::{binary, close, masked, read_frame, text, unmasked},
     serve::{Server, serve_axum},
     tunnels::{AcceptingUpstream, Ends, ProxyServer},
@@ -277,8 +278,8 @@ fn numbered(message: Message) -> Option<(usize, usize)> {
 /// arrives once and in order, and so does every message that an upstream sent before its close frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_busy_tunnels_that_are_moved_lose_and_reorder_nothing() {
-    const TUNNELS: usize = 1000;
-    rlimit::increase_nofile_limit(10_000).unwrap();
+    // During its move a tunnel has two upstreams.
+    let count = affordable(1000, 6);
     let log = Log::default();
     let (first, second) = (numbering(&log).await, numbering(&log).await);
     let pool = Pool::new([first.url(), second.url()]).unwrap().build();
@@ -287,7 +288,7 @@ async fn a_thousand_busy_tunnels_that_are_moved_lose_and_reorder_nothing() {
     let proxy = proxy_to(&pool, Some(reattach)).await;
     let (stop, stopped) = watch::channel(false);
     let mut opened = Vec::new();
-    for number in 0..TUNNELS {
+    for number in 0..count {
         opened.push(Tungstenite::connect(proxy.addr(), &format!("/ws/{number}")).await);
     }
     let mut clients = JoinSet::new();
@@ -295,7 +296,7 @@ async fn a_thousand_busy_tunnels_that_are_moved_lose_and_reorder_nothing() {
         let conversation = converse(client, stopped.clone());
         clients.spawn(async move { (number, conversation.await) });
     }
-    assert_eq!(proxy.registry().count(), TUNNELS);
+    assert_eq!(proxy.registry().count(), count);
     let on_first = tunnels(&pool)[0];
     let spread = Duration::from_secs(1);
     for index in [0, 1] {
@@ -331,12 +332,12 @@ async fn a_thousand_busy_tunnels_that_are_moved_lose_and_reorder_nothing() {
             "{number}: {received:?}"
         );
     }
-    let is_over = |events: &crate::support::tunnels::Events| events.closed.len() == TUNNELS;
+    let is_over = |events: &crate::support::tunnels::Events| events.closed.len() == count;
     let events = proxy.wait_for("the reports", is_over).await;
     let changes = events
         .closed
         .iter()
         .flat_map(|(_, report)| &report.upstream_changes);
     assert!(changes.clone().all(|change| change.loss == Loss::Moved));
-    assert_eq!(changes.count(), TUNNELS + on_first);
+    assert_eq!(changes.count(), count + on_first);
 }

@@ -68,9 +68,9 @@ async fn within_a_namespace_of_few_ports() {
                 Err(error) => break error,
             }
         };
-        // Ports are found by chance near the end, so the last one or two may be missed.
+        // Ports are found by chance near the end, so the last few may be missed.
         let most = sources.len() * PORTS;
-        assert!((most - 2..=most).contains(&connected), "{connected}");
+        assert!((most - 4..=most).contains(&connected), "{connected}");
         let port = upstream.listener.local_addr().unwrap().port();
         let ways = [
             format!("no free local port towards 127.0.0.1:{port} from 127.0.0.2, 127.0.0.3"),

@@ -383,7 +383,7 @@ async fn frames_behind_both_heads_arrive_before_what_comes_later() {
 /// The timeouts of the handshake end with the handshake: a quiet leg is not their business.
 #[tokio::test]
 async fn the_timeouts_of_the_handshake_do_not_apply_to_the_tunnel() {
-    let short = Duration::from_millis(100);
+    let short = Duration::from_millis(400);
     for busy in BOTH {
         let (_gate, _yard, mut ends) = one_tunnel_with(|layer| {
             layer

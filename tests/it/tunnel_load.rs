@@ -8,6 +8,7 @@ use wsplice::tunnel::{Side, TunnelEnd};
 use crate::support::{
     axum_upstream,
     clients::{Client, Fast, Message, Tungstenite},
+    descriptors::affordable,
     frames::{self, masked, read_frame},
     raw::RawClient,
     rng::{Checksum, Xorshift},
@@ -29,7 +30,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// the first one sends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_tunnels_lose_and_reorder_nothing() {
-    let tunnels = affordable(TUNNELS);
+    let tunnels = affordable(TUNNELS, 4);
     let upstream = RawUpstream::start(scripts::echo()).await;
     let proxy = ProxyServer::to([upstream.url()]).await;
 
@@ -139,22 +140,4 @@ async fn converse<C: Client>(addr: std::net::SocketAddr, seed: u64) {
         Message::Close(Some((1000, String::new())))
     );
     assert!(matches!(client.next().await, Message::Gone(_)));
-}
-
-/// The number of tunnels that the limit on descriptors allows this test, up to `wanted`.
-///
-/// Both ends and the proxy are in this process: four descriptors a tunnel. The soft limit is
-/// raised as far as the hard one allows.
-fn affordable(wanted: usize) -> usize {
-    const PER_TUNNEL: u64 = 4;
-    // For the other descriptors of the process; other tests may run in it at the same time.
-    const SPARE: u64 = 400;
-    let needed = wanted as u64 * PER_TUNNEL + SPARE;
-    let limit = rlimit::increase_nofile_limit(needed).unwrap_or(1024);
-    let affordable = limit.saturating_sub(SPARE) / PER_TUNNEL;
-    let tunnels = wanted.min(usize::try_from(affordable).unwrap_or(wanted));
-    if tunnels < wanted {
-        eprintln!("{limit} descriptors are enough for {tunnels} tunnels only, not {wanted}");
-    }
-    tunnels
 }

@@ -127,11 +127,11 @@ pub(crate) async fn frame_in_sips(path: &mut impl Path, sip: usize, wait: Durati
     head.with_payload(payload)
 }
 
-/// Pings this side often. A pong is due long before a slow endpoint has read a burst.
+/// Pings this side often. A pong is due before a slow endpoint has read a burst, which takes two seconds.
 pub(crate) fn impatient(side: Side) -> TunnelConfig {
     let keep_alive = KeepAlive::default()
         .interval(Duration::from_millis(200))
-        .pong_timeout(Duration::from_millis(300));
+        .pong_timeout(Duration::from_secs(1));
     let config = TunnelConfig::new().write_timeout(Duration::from_secs(10));
     match side {
         Side::Client => config.client_keep_alive(keep_alive),

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::serve::Exit;
-use crate::tests::TestGateway;
+use crate::tests::{TestGateway, own_loopback};
 
 /// Certificate for `localhost` and its key, in temporary files.
 struct Identity {
@@ -55,11 +55,12 @@ impl Identity {
     }
 
     async fn gateway(&self, more: &[&str]) -> TestGateway {
-        let files = [
+        let own = [
+            format!("--tls-listen={}:0", own_loopback()),
             format!("--tls-cert={}", self.chain.display()),
             format!("--tls-key={}", self.key.display()),
         ];
-        let mut args = vec!["--tls-listen=127.0.0.1:0", &files[0], &files[1]];
+        let mut args: Vec<&str> = own.iter().map(String::as_str).collect();
         args.extend(more);
         TestGateway::start(&args).await
     }

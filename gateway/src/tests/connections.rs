@@ -13,7 +13,8 @@ async fn clients_that_send_no_whole_head_are_cut_off() {
         // Ends when the gateway closes the connection, in order or not.
         let _ = stream.read_to_end(&mut rest).await;
     }
-    // After a response the next head is bounded too.
+    // After a response the next head is bounded too. The first one must come in time.
+    let gateway = TestGateway::start(&["--header-timeout=1s"]).await;
     let mut stream = TcpStream::connect(gateway.http).await.unwrap();
     stream
         .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET")

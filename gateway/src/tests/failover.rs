@@ -218,7 +218,7 @@ async fn every_client_gets_through_whatever_fails_if_the_operator_wants_it() {
         let outcomes = outcomes_beside(fault, &[retry, "--handshake-timeout=1h"]).await;
         assert_eq!(outcomes.of(101), 24, "{fault:?}: {:?}", outcomes.statuses);
     }
-    let outcomes = outcomes_beside(Fault::Hangs, &[retry, "--handshake-timeout=100ms"]).await;
+    let outcomes = outcomes_beside(Fault::Hangs, &[retry, "--handshake-timeout=2s"]).await;
     assert_eq!(outcomes.of(101), 24, "{:?}", outcomes.statuses);
 }
 
@@ -242,7 +242,7 @@ async fn forwarded_requests_get_through_as_handshakes_do() {
 /// clients 502.
 async fn outcomes_of_200(client: impl Fn(u8) -> (IpAddr, &'static str)) -> Outcomes {
     let faulty = FaultyUpstream::start(Fault::AcceptsOnly("/ws/chat?probe")).await;
-    let well = DemoUpstream::start().await.unwrap();
+    let well = DemoUpstream::start(own_loopback()).await.unwrap();
     let gateway = TestGateway::start(&[
         "--probe=ws:/ws/chat?probe",
         "--probe-interval=50ms",

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Error;
 
 use crate::args::Args;
 use crate::demo_upstream::DemoUpstream;
+use crate::tests::own_loopback;
 
 /// Demo upstream behind TLS, and the file with its certificate.
 struct TlsUpstream {
@@ -36,7 +37,7 @@ impl TlsUpstream {
             .with_single_cert(vec![certified.cert.der().clone()], key)
             .unwrap();
 
-        let demo = DemoUpstream::start().await.unwrap();
+        let demo = DemoUpstream::start(own_loopback()).await.unwrap();
         let listener = TcpListener::bind("localhost:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(relay(listener, Arc::new(config).into(), demo.addr()));

@@ -300,7 +300,9 @@ mod tests {
 
         #[tokio::test]
         async fn a_refusal_is_the_upstreams_and_no_other_source_is_tried() {
-            let (listener, addr) = listener().await;
+            // At an address of its own, or another test might take the port.
+            let listener = TcpListener::bind("127.0.0.78:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
             drop(listener);
             let sources = Sources::new(ips(&["127.0.0.2", "127.0.0.3"]));
             let error = sources.connect(addr).await.unwrap_err();

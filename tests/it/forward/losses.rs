@@ -84,6 +84,8 @@ type Lose = fn(&Pool);
 
 #[tokio::test(start_paused = true)]
 async fn event_streams_of_a_lost_upstream_are_broken_off_over_the_spread() {
+    // Twenty moments that are drawn may all lie in one half.
+    fastrand::seed(1);
     let drain = |pool: &Pool| assert!(pool.drain("app.test:80", CLOSE));
     let remove = |pool: &Pool| assert!(pool.remove("app.test:80"));
     let unhealthy = |pool: &Pool| {

@@ -11,6 +11,7 @@
 //! | [`clock`] | durations, and a runtime whose clock is paused |
 //! | [`clients`] | tokio-tungstenite and fastwebsockets behind one trait |
 //! | [`frames`] | single frames, built and read byte by byte |
+//! | [`descriptors`] | how many tunnels the limit on descriptors allows |
 //! | [`dice`] | the choices of a random case: from a seed, or from the bytes of a fuzzer |
 //! | [`pipe`] | a connection in memory whose far end is a value and not a task |
 //! | `dns` | a DNS server that responds well or badly (feature `dns`) |
@@ -29,6 +30,11 @@ pub(crate) mod axum_upstream;
 pub(crate) mod clients;
 pub(crate) mod clock;
 pub(crate) mod deadline;
+#[allow(
+    dead_code,
+    reason = "each binary, and each set of features, uses a part"
+)]
+pub(crate) mod descriptors;
 pub(crate) mod dice;
 #[cfg(feature = "dns")]
 pub(crate) mod dns;
