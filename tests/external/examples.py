@@ -162,7 +162,7 @@ def keep_alive(_):
 
 def graceful_drain(program):
     client = Client(3000, "/")
-    program.send_signal(signal.SIGTERM)
+    send_caught(program, signal.SIGTERM)
     assert client.close_code() == 1012
     client.stream.close()
     program.wait(SOON)
@@ -171,7 +171,7 @@ def graceful_drain(program):
 def tunnel_alone(program):
     client = Client(3000, "/chat")
     assert client.echo()
-    program.send_signal(signal.SIGINT)
+    send_caught(program, signal.SIGINT)
     assert client.close_code() == 1001
 
 
@@ -276,6 +276,19 @@ def until_open(port, program):
         except OSError:
             time.sleep(0.05)
     raise AssertionError(f"nothing listens on port {port}")
+
+
+def send_caught(program, number):
+    """Sends a signal once the program has its handler, which it may install after it has begun to listen."""
+    end = time.monotonic() + SOON
+    while time.monotonic() < end:
+        with open(f"/proc/{program.pid}/status") as status:
+            caught = int(next(line.split()[1] for line in status if line.startswith("SigCgt:")), 16)
+        if caught >> (number - 1) & 1:
+            program.send_signal(number)
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"it has no handler for {number!r}")
 
 
 def start(directory, name, *arguments, stdout=subprocess.DEVNULL):

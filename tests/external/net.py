@@ -2,7 +2,7 @@
 
 Needs root, iproute2 and nftables; `missing()` says what is not there. Nothing leads out of it.
 
-    with Net("client", "gateway", "upstream") as net:
+    async with Net("client", "gateway", "upstream") as net:
         net.between("client", "gateway", "drop")
 """
 
@@ -26,13 +26,16 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 # From linux/if_tun.h.
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+TUN = "/dev/net/tun"
 
-# Statements of nftables for `between`: packets vanish, one of twenty does, every other one that begins a
-# connection does (the first included), connections are reset.
+# Statements of nftables for `between`: packets vanish, one of twenty does, the first one that begins a
+# connection does, connections are reset.
 DROP = "counter drop"
 LOSE = "numgen random mod 100 < 5 counter drop"
-LOSE_FIRST = "tcp flags & (syn | ack) == syn numgen inc mod 2 < 1 counter drop"
+LOSE_FIRST = "tcp flags & (syn | ack) == syn numgen inc mod 65536 < 1 counter drop"
 RESET = "meta l4proto tcp counter reject with tcp reset"
+# What their rules stand in.
+TABLE = ["add table ip faults", "add chain ip faults forward { type filter hook forward priority 0; }"]
 # The rate of a slow cable.
 SLOW = "500 kbit/s"
 
@@ -48,12 +51,17 @@ def missing():
     name = f"wsplice-{os.getpid()}-probe"
     ip("netns", "add", name)
     try:
-        made = subprocess.run(
-            ["ip", "netns", "exec", name, "nft", "add", "table", "ip", "probe"], capture_output=True, text=True
-        )
-        return f"no nftables here ({made.stderr.strip()})" if made.returncode else None
+        rules = [f"add rule ip faults forward {statement}" for statement in (LOSE, LOSE_FIRST, RESET)]
+        made = subprocess.run(nft(name, *TABLE, *rules), capture_output=True, text=True)
+        if made.returncode:
+            return f"no nftables here ({made.stderr.strip()})"
     finally:
         ip("netns", "delete", name)
+    try:
+        os.close(os.open(TUN, os.O_RDWR))
+    except OSError as error:
+        return f"no device for packets here ({error})"
+    return None
 
 
 class Net(namespaces.Namespaces):
@@ -88,7 +96,7 @@ class Net(namespaces.Namespaces):
                 ip("-n", space, "link", "set", "dev", link, "up", "gso_max_segs", 1)
                 ip("-n", space, "address", "add", f"{self.address(host, last)}/24", "dev", link)
             self.route(host)
-        self.nft("add table ip faults", "add chain ip faults forward { type filter hook forward priority 0; }")
+        self.nft(*TABLE)
 
     def add_address(self, host, last):
         ip("-n", self.namespace(host), "address", "add", f"{self.address(host, last)}/24", "dev", "eth0")
@@ -96,13 +104,22 @@ class Net(namespaces.Namespaces):
     def route(self, host):
         ip("-n", self.namespace(host), "route", "replace", "default", "via", self.address(host, 1))
 
-    def __exit__(self, *_):
-        if self.late:
-            self.late.close()
-        super().__exit__()
+    async def __aenter__(self):
+        """The network is laid out and removed in another thread: both take tenths of a second, in which
+        others in the loop could not answer a ping."""
+        laid = asyncio.create_task(asyncio.to_thread(self.__enter__))
+        try:
+            return await asyncio.shield(laid)
+        except asyncio.CancelledError:
+            (await laid).__exit__()
+            raise
+
+    async def __aexit__(self, *_):
+        self.end_late()
+        await asyncio.to_thread(self.__exit__)
 
     def nft(self, *commands):
-        subprocess.run(["ip", "netns", "exec", self.router, "nft", ";".join(commands)], check=True)
+        subprocess.run(nft(self.router, *commands), check=True)
 
     def one_way(self, source, target, statement):
         """What becomes of the packets from one host to another, in the language of nftables."""
@@ -130,9 +147,7 @@ class Net(namespaces.Namespaces):
     def heal(self):
         """Ends what `one_way`, `between` and `hold_up` began."""
         self.nft("flush chain ip faults forward")
-        if self.late:
-            self.late.close()
-            self.late = None
+        self.end_late()
 
     def hold_up(self, one, others, **how):
         """Packets between one host and others are late: see `Late`."""
@@ -140,6 +155,11 @@ class Net(namespaces.Namespaces):
         for other in others:
             self.late.take(one, other)
             self.late.take(other, one)
+
+    def end_late(self):
+        if self.late:
+            self.late.close()
+            self.late = None
 
     def slow_down(self, host):
         """The host's cable carries `SLOW` each way; what waits longer than half a second is lost."""
@@ -207,6 +227,11 @@ class Net(namespaces.Namespaces):
         return int(head.split()[1]), body.decode()
 
 
+def nft(namespace, *commands):
+    """The words that run these commands of nftables there."""
+    return ["ip", "netns", "exec", namespace, "nft", ";".join(commands)]
+
+
 def tc(*words):
     """What `tc`, of iproute2, prints."""
     return subprocess.run(["tc", *words], check=True, capture_output=True, text=True).stdout
@@ -228,7 +253,7 @@ class Late:
         self.newest = 0
         self.loop = asyncio.get_running_loop()
         with net.inside(net.router):
-            self.device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            self.device = os.open(TUN, os.O_RDWR | os.O_NONBLOCK)
             fcntl.ioctl(self.device, TUNSETIFF, struct.pack("16sH22x", b"late", IFF_TUN | IFF_NO_PI))
         ip("-n", net.router, "link", "set", "dev", "late", "up", "txqueuelen", 10000)
         ip("-n", net.router, "route", "add", "default", "dev", "late", "table", 100)

@@ -57,7 +57,7 @@ class Tunnel:
         connection = await scene.net.connect(self.client, scene.net.address("gateway"), PORT)
         self.socket = await websockets.connect(
             f"ws://gateway{self.path}?room={room}", sock=connection, proxy=None, compression=None,
-            ping_interval=None, max_size=None, close_timeout=1,
+            ping_interval=None, max_size=None, open_timeout=INTACT_WITHIN, close_timeout=1,
         )  # fmt: skip
         self.greeting = (await self.socket.recv()).split()
         self.tasks = [asyncio.create_task(self.listen())]
@@ -108,7 +108,7 @@ class Scene(contextlib.AsyncExitStack):
     async def __aenter__(self):
         await super().__aenter__()
         try:
-            self.net = self.enter_context(net.Net(*CLIENTS, "gateway", *UPSTREAMS))
+            self.net = await self.enter_async_context(net.Net(*CLIENTS, "gateway", *UPSTREAMS))
             self.servers = {name: await self.serve(name) for name in UPSTREAMS}
             await self.start_gateway()
         except BaseException:

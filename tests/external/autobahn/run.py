@@ -112,7 +112,8 @@ class Round:
 
     async def against_client(self):
         async with await kit.Program.start(*FUZZ, "server", self.report, *self.only) as fuzzer:
-            await self.by_route(await fuzzer.line("listening"), self.fuzz_client)
+            # It rewrites the modules of all cases first.
+            await self.by_route(await fuzzer.line("listening", 60), self.fuzz_client)
 
     async def fuzz_client(self, address):
         if self.library == "websockets":

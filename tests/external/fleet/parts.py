@@ -56,7 +56,7 @@ class Fleet(contextlib.AsyncExitStack):
             self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
             self.log = self.enter_context(open(self.folder / "log", "w+"))
             hosts = ("clients", "balancer", *GATEWAYS, *UPSTREAMS, "dns", "monitor")
-            self.net = self.enter_context(net.Net(*hosts))
+            self.net = await self.enter_async_context(net.Net(*hosts))
             self.lives = []
             await self.start_dns()
             await asyncio.gather(*map(self.start_upstream, self.listed))

@@ -14,7 +14,7 @@ import net from "node:net";
 import { join } from "node:path";
 import { WebSocket, WebSocketServer } from "ws";
 import { launch } from "./chromium.mjs";
-import { Program, check, end, same, until, within } from "./kit.mjs";
+import { Program, check, end, same, skip, until, within } from "./kit.mjs";
 
 const { EXAMPLE, SCREENSHOTS, TUNNELS = "1000" } = process.env;
 const AXE = createRequire(import.meta.url).resolve("axe-core");
@@ -243,8 +243,25 @@ async function movesAndReattachments(browser) {
   same(await gateway.stop(), 0, "the gateway ends in good order");
 }
 
+/** Whether nothing listens on a port. */
+async function isFree(port) {
+  const socket = net.connect(port, "127.0.0.1");
+  const isRefused = await new Promise((resolve) => {
+    socket.once("connect", () => resolve(false));
+    socket.once("error", () => resolve(true));
+  });
+  socket.destroy();
+  return isRefused;
+}
+
 /** The tunnels of a key are closed, and no others; at the ports of the example. */
 async function tunnelsOfKeys(browser) {
+  for (const port of [3000, 9000]) {
+    if (!(await isFree(port))) {
+      skip(`the tunnels of keys, for which port ${port} must be free`);
+      return;
+    }
+  }
   const upstreams = [await echoUpstream(), await echoUpstream()];
   const example = new Program(EXAMPLE, upstreams);
   const [, admin] = await example.said(/^status: (http:\S+)/);
@@ -297,7 +314,7 @@ async function killAndStart(browser) {
 
 async function drainOfMany(browser) {
   // No pings: this upstream answers none, and is to be there until the drain's end.
-  const args = ["--upstream-http=2", "--keep-alive=off", "--drain-timeout=60s", "--drain-spread=30s"];
+  const args = ["--upstream-http=2", "--keep-alive=off", "--drain-timeout=60s", "--drain-spread=15s"];
   const gateway = await startGateway([`--upstream=${await http2Upstream()}`, ...args]);
   const sockets = await openMany(gateway, Number(TUNNELS));
   const page = await browser.page();
