@@ -85,7 +85,6 @@ fn main() {
             fastrand::seed(11);
             (row.expect("a row").run)(count.parse().expect("a number"));
         }
-        // The way in which cargo calls benchmarks.
-        _ => println!(".ci/suites/20-instructions runs this under callgrind"),
+        _ => eprintln!("`rows`, or `run` with a row and a count; see .ci/suites/20-instructions"),
     }
 }
