@@ -10,8 +10,9 @@ debian_install() {
         echo "the Debian package $1 is missing, and only root can install it" >&2
         return 1
     fi
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1"; } \
-        </dev/null >/dev/null
+    # What is slow is the download, which leaves nothing half done.
+    { apt-get update -qq && timeout 300 apt-get install -qq -y --download-only "$1" &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1"; } </dev/null >/dev/null
 }
 
 # external_python [<name>]: with the packages in requirements.txt, or those in
@@ -19,15 +20,17 @@ debian_install() {
 external_python() {
     local venv=target/external/venv${1:+-$1} wanted=tests/external/requirements${1:+-$1}.txt
     PYTHON=$PWD/$venv/bin/python
-    if ! cmp -s "$wanted" "$venv/requirements.txt"; then
-        command -v python3 >/dev/null || debian_install python3 || return 1
+    command -v python3 >/dev/null || debian_install python3 || return 1
+    # An environment is for the Python that made it.
+    if ! cmp -s <(python3 --version && cat "$wanted") "$venv/made-of"; then
         rm -rf "$venv"
         # Debian keeps what venv needs in a package of its own.
         if ! python3 -m venv "$venv" >/dev/null 2>&1; then
             debian_install python3-venv && python3 -m venv "$venv" || return 1
         fi
-        "$PYTHON" -m pip install -q --disable-pip-version-check -r "$wanted" </dev/null || return 1
-        cp "$wanted" "$venv/requirements.txt"
+        "$PYTHON" -m pip install -q --disable-pip-version-check --retries 10 --timeout 60 -r "$wanted" \
+            </dev/null || return 1
+        { python3 --version && cat "$wanted"; } >"$venv/made-of"
     fi
     export PYTHON
 }
@@ -36,8 +39,11 @@ external_peers() {
     local crate=tests/external/peers
     # The versions that the crate itself is tested with.
     [ -e "$crate/Cargo.lock" ] || cp Cargo.lock "$crate/Cargo.lock"
-    CARGO_TARGET_DIR=target/external/peers cargo build -q --manifest-path "$crate/Cargo.toml" </dev/null || return 1
-    export PEERS=$PWD/target/external/peers/debug
+    # With other builds, most of whose dependencies it has.
+    local target
+    target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+    CARGO_TARGET_DIR=$target cargo build -q --manifest-path "$crate/Cargo.toml" </dev/null || return 1
+    export PEERS=$target/debug
 }
 
 # external_web: Node.js with the packages in web/package.json, and what stands in web/, in the

@@ -164,7 +164,11 @@ struct Printer;
 
 impl Observer for Printer {
     fn tunnel_reattached(&self, tunnel: &TunnelInfo, change: &UpstreamChange) {
-        say(&format!("reattached {} {}", tunnel.id, change.loss.as_str()));
+        say(&format!(
+            "reattached {} {}",
+            tunnel.id,
+            change.loss.as_str()
+        ));
     }
 
     fn tunnel_closed(&self, tunnel: &TunnelInfo, report: &TunnelReport) {
