@@ -102,11 +102,13 @@ pub(crate) async fn send(
     response
 }
 
-/// Returns a loopback address at which no other test listens, where the system has more than one: another
-/// test might get a port that was free again.
+/// Returns a loopback address at which hardly another test listens, where the system has more than one:
+/// another test might get a port that was free again.
 pub(crate) fn own_loopback() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(0);
-    let own = Ipv4Addr::new(127, 0, 1, NEXT.fetch_add(1, Ordering::Relaxed));
+    // With some runners each test is a process.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, high, low, NEXT.fetch_add(1, Ordering::Relaxed));
     match std::net::TcpListener::bind((own, 0)) {
         Ok(_) => own,
         Err(_) => Ipv4Addr::LOCALHOST,
