@@ -51,16 +51,18 @@ def missing():
     name = f"wsplice-{os.getpid()}-probe"
     ip("netns", "add", name)
     try:
-        rules = [f"add rule ip faults forward {statement}" for statement in (LOSE, LOSE_FIRST, RESET)]
-        made = subprocess.run(nft(name, *TABLE, *rules), capture_output=True, text=True)
-        if made.returncode:
-            return f"no nftables here ({made.stderr.strip()})"
+        made = subprocess.run(nft(name, *TABLE), capture_output=True, text=True)
+        return f"no nftables here ({made.stderr.strip()})" if made.returncode else None
     finally:
         ip("netns", "delete", name)
+
+
+def cannot_hold_up():
+    """Why `hold_up` cannot be used here, if so: a container may lack the device."""
     try:
         os.close(os.open(TUN, os.O_RDWR))
     except OSError as error:
-        return f"no device for packets here ({error})"
+        return f"packets cannot be held up here ({error})"
     return None
 
 
@@ -111,12 +113,16 @@ class Net(namespaces.Namespaces):
         try:
             return await asyncio.shield(laid)
         except asyncio.CancelledError:
-            (await laid).__exit__()
+            # What the thread goes on to lay out is removed when it has.
+            laid.add_done_callback(lambda _: self.__exit__())
+            await asyncio.wait([laid])
             raise
 
     async def __aexit__(self, *_):
-        self.end_late()
-        await asyncio.to_thread(self.__exit__)
+        try:
+            self.end_late()
+        finally:
+            await asyncio.to_thread(self.__exit__)
 
     def nft(self, *commands):
         subprocess.run(nft(self.router, *commands), check=True)
