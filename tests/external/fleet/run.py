@@ -83,7 +83,7 @@ async def all_moved(story, name, upstream, lost):
     """Checks that all clients leave an upstream and keep their WebSockets."""
     there, before = clients_of(story.load, upstream=upstream), story.load.moved
     bound = LISTED + MOVE_SPREAD + AGAIN + BUSY
-    took = kit.clock() - lost.began if await story.until_left(upstream, bound) else None
+    took = kit.clock() - lost.began if await story.until_left(bound, upstream=upstream) else None
     story.within(took, bound, name, f"{there} clients are elsewhere, {len(lost.all())} lost,")
     moved = story.load.moved - before
     shown = f"{moved} clients moved, {story.load.repeated} messages repeated so far"

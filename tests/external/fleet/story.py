@@ -140,12 +140,12 @@ class Story:
         self.check(not two, name, f"{len(two)} rooms with two homes after {kit.clock() - began:.1f} s {two}")
         self.restless.clear()
 
-    async def until_left(self, upstream, bound):
-        """Waits until no client has a WebSocket there."""
+    async def until_left(self, bound, **where):
+        """Waits until no client has a WebSocket there, which is where `clients_of` counts."""
         began = kit.clock()
-        while clients_of(self.load, upstream=upstream) and kit.clock() - began < bound:
+        while clients_of(self.load, **where) and kit.clock() - began < bound:
             await asyncio.sleep(0.05)
-        return not clients_of(self.load, upstream=upstream)
+        return not clients_of(self.load, **where)
 
 
 def clients_of(load, gateway="", upstream=None):
