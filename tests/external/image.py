@@ -70,7 +70,8 @@ def context(dockerignore):
     """The files of the repository that docker sends."""
     lines = (line.strip() for line in dockerignore.splitlines())
     rules = [line for line in lines if line and not line.startswith("#")]
-    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z"], capture_output=True, check=True, text=True)
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    listed = subprocess.run(command, capture_output=True, check=True, text=True)
     return [it for it in listed.stdout.split("\0") if it and not is_ignored(it, rules)]
 
 

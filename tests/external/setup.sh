@@ -11,7 +11,7 @@ debian_install() {
         return 1
     fi
     # What is slow is the download, which leaves nothing half done.
-    { apt-get update -qq && timeout 300 apt-get install -qq -y --download-only "$1" &&
+    { timeout 300 apt-get update -qq && timeout 300 apt-get install -qq -y --download-only "$1" &&
         DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$1"; } </dev/null >/dev/null
 }
 

@@ -141,7 +141,7 @@ class Story:
         self.restless.clear()
 
     async def until_left(self, bound, **where):
-        """Waits until no client has a WebSocket there, which is where `clients_of` counts."""
+        """Waits until no client has a WebSocket there; `where` is what `clients_of` takes."""
         began = kit.clock()
         while clients_of(self.load, **where) and kit.clock() - began < bound:
             await asyncio.sleep(0.05)
